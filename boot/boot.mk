@@ -1,0 +1,3 @@
+# The hypervisor: newlib, ELF, bootable ISO.
+hypervisor:
+.PHONY: hypervisor

@@ -1,0 +1,3 @@
+# The bare-metal guests.
+guests:
+.PHONY: guests

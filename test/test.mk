@@ -1,0 +1,31 @@
+# Tests that run on the host: one cmocka binary per test/unit/test_*.c, each linked with all pure
+# sources and the fakes, under ASan and UBSan.
+
+HOST_CC     ?= gcc
+HOST_CFLAGS := -std=gnu11 -O1 -g $(WARN) -I. -fsanitize=address,undefined -fno-sanitize-recover=all \
+               -fno-omit-frame-pointer -DRV_HOST=1 -MMD -MP
+# Policy files of hv/ and vmx/ that hold no privileged instruction, so that tests can link them too.
+HOST_EXTRA_SRC := $(wildcard test/fake/*.c)
+HOST_OBJ    := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE_SRC) $(HOST_PURE_SRC) $(HOST_EXTRA_SRC))
+UNIT_SRC    := $(if $(T),test/unit/test_$(T).c,$(wildcard test/unit/test_*.c))
+UNIT_BIN    := $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
+
+$(BUILD)/host/%.o: %.c
+	@mkdir -p $(@D)
+	$(HOST_CC) $(HOST_CFLAGS) -c $< -o $@
+
+$(BUILD)/host/libpure.a: $(HOST_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/unit/%: $(BUILD)/host/test/unit/%.o $(BUILD)/host/libpure.a
+	@mkdir -p $(@D)
+	$(HOST_CC) $(HOST_CFLAGS) $< $(BUILD)/host/libpure.a -lcmocka -lpthread -o $@
+
+.SECONDARY: $(patsubst %,$(BUILD)/host/test/unit/%.o,$(notdir $(UNIT_BIN)))
+
+unit: $(UNIT_BIN) ## build and run the unit tests (T=name for one)
+	@for t in $(UNIT_BIN); do $$t || exit 1; done
+
+-include $(HOST_OBJ:.o=.d)
+.PHONY: unit
