@@ -21,11 +21,11 @@ typedef struct {
     uint64_t raw;
 } gva_t;
 
-#define PAGE_SHIFT  12
-#define PAGE_SIZE   4096u
-#define PAGE_MASK   ((uint64_t)PAGE_SIZE - 1)
-#define PAGE_2M     (2u << 20)
-#define MAX_VCPUS   8u
+#define PAGE_SHIFT 12
+#define PAGE_SIZE  4096u
+#define PAGE_MASK  ((uint64_t)PAGE_SIZE - 1)
+#define PAGE_2M    (2u << 20)
+#define MAX_VCPUS  8u
 
 static inline gpa_t gpa(uint64_t raw)
 {
@@ -42,10 +42,10 @@ static inline gva_t gva(uint64_t raw)
     return (gva_t){raw};
 }
 
-#define ARRAY_LEN(a)    (sizeof(a) / sizeof((a)[0]))
-#define MIN(a, b)       ((a) < (b) ? (a) : (b))
-#define MAX(a, b)       ((a) > (b) ? (a) : (b))
-#define ALIGN_UP(x, a)  (((x) + ((a) - 1)) & ~((a) - 1))
-#define BIT(n)          (UINT64_C(1) << (n))
+#define ARRAY_LEN(a)   (sizeof(a) / sizeof((a)[0]))
+#define MIN(a, b)      ((a) < (b) ? (a) : (b))
+#define MAX(a, b)      ((a) > (b) ? (a) : (b))
+#define ALIGN_UP(x, a) (((x) + ((a)-1)) & ~((a)-1))
+#define BIT(n)         (UINT64_C(1) << (n))
 
 #endif

@@ -1,0 +1,19 @@
+/*
+ * Digests of guest state and memory: two CRC32C values over the even and the odd 64-bit words, one in
+ * each half. Made for finding accidents, at one instruction per word, not for facing forgers.
+ */
+#ifndef RV_HV_BASE_DIGEST_H
+#define RV_HV_BASE_DIGEST_H
+
+#include "hv/base/types.h"
+
+/* Continues digest `d` (0 to start) over `words` 64-bit words at `data` (8-byte aligned). */
+uint64_t digest_words(uint64_t d, const uint64_t *data, size_t words);
+/* Continues digest `d` over one word. */
+uint64_t digest_word(uint64_t d, uint64_t word);
+/* Continues digest `d` over any bytes; a tail shorter than a word is padded with zeros. */
+uint64_t digest_bytes(uint64_t d, const void *data, size_t bytes);
+/* CRC32C (Castagnoli) of `bytes` at `data`, continued from `crc` (0 to start), as in RFC 3720 B.4. */
+uint32_t crc32c(uint32_t crc, const void *data, size_t bytes);
+
+#endif

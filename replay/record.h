@@ -1,0 +1,155 @@
+/*
+ * The plain records that recorder, log codec and replayer exchange. replay/FORMAT.md says how they
+ * look as bytes; here they are the decoded form, one per commit.
+ *
+ * A commit is either a chunk of a vCPU or an input of a device. The log is the list of commits in seq
+ * order, starting at seq 1, so a record carries no seq of its own.
+ */
+#ifndef RV_REPLAY_RECORD_H
+#define RV_REPLAY_RECORD_H
+
+#include "hv/base/types.h"
+
+/* How a chunk ended. All but REC_END_POSITION are found again by the exit that they name. */
+enum rec_end {
+    REC_END_POSITION = 0, /* cut anywhere (timer, no free frame, step limit): the position says where */
+    REC_END_PAUSE,        /* the k-th PAUSE of the chunk, after it retired */
+    REC_END_HLT,          /* before a HLT; the act halts the vCPU */
+    REC_END_IO,           /* before a port access that a device answers */
+    REC_END_MMIO,         /* before a memory-mapped access that a device answers */
+    REC_END_APIC,         /* before an APIC access that others can see (ICR, EOI of a level, LDR ...) */
+    REC_END_SHUTDOWN,     /* triple fault */
+    REC_END_REFUSED,      /* an instruction or exit that Retrovisor refuses by name; the guest ends */
+    REC_END_COUNT
+};
+
+/* An event from outside a vCPU that it takes at the begin of a chunk. */
+enum rec_event_kind {
+    REC_EVENT_FIXED = 0, /* edge-triggered vector into IRR */
+    REC_EVENT_TIMER,     /* its own APIC timer was due; vector from the LVT */
+    REC_EVENT_NMI,
+    REC_EVENT_INIT,
+    REC_EVENT_SIPI, /* vector = start page */
+    REC_EVENT_EXTINT,
+    REC_EVENT_COUNT
+};
+
+struct rec_event {
+    uint8_t kind; /* enum rec_event_kind */
+    uint8_t vector;
+};
+
+#define REC_MAX_EVENTS 32u
+
+/* Flags of a chunk: which optional parts the record has. */
+#define REC_F_TIME UINT8_C(0x01) /* time_base is valid: the chunk read or used guest time */
+#define REC_F_REP  UINT8_C(0x02) /* the position is at a REP string instruction: rcx is valid */
+
+/* Where a REC_END_POSITION chunk ended. */
+struct rec_position {
+    uint64_t rip;         /* linear: CS base + RIP */
+    uint64_t rflags;      /* raw, RF included */
+    uint64_t rcx;         /* with REC_F_REP */
+    uint64_t duration;    /* time spent in the guest, in preemption timer ticks: a hint only */
+    uint32_t regs_check;  /* digest of the general registers (not RCX where REC_F_REP), RIP and RFLAGS */
+    uint32_t state_check; /* digest of the whole vCPU state and of the changed pages */
+};
+
+struct rec_chunk {
+    uint8_t vcpu;
+    uint8_t end;   /* enum rec_end */
+    uint8_t flags; /* REC_F_* */
+    uint8_t event_count;
+    uint16_t digest;    /* slice of the running digest after this commit */
+    uint16_t pages;     /* guest pages changed (statistics; saturates) */
+    uint32_t lag;       /* C - 1 - E: the chunk may start on any of the last `lag` + 1 snapshots before C */
+    uint64_t time_base; /* guest time of the chunk's begin, in units of the header's time quantum */
+    struct rec_position position;
+    struct rec_event events[REC_MAX_EVENTS]; /* in the order taken */
+};
+
+/* Data that a device received from outside, with the seq that it commits at. */
+enum rec_device { REC_DEVICE_CONSOLE = 0, REC_DEVICE_COUNT };
+
+#define REC_MAX_INPUT 256u
+
+struct rec_input {
+    uint8_t device;  /* enum rec_device */
+    uint16_t length; /* bytes, 1..REC_MAX_INPUT */
+    uint16_t digest; /* slice of the running digest after this commit */
+    uint8_t data[REC_MAX_INPUT];
+};
+
+enum rec_kind { REC_CHUNK = 0, REC_INPUT };
+
+struct rec_commit {
+    uint8_t kind; /* enum rec_kind */
+    union {
+        struct rec_chunk chunk;
+        struct rec_input input;
+    };
+};
+
+/* What a log says about the machine it was made on; replay refuses a different one by name. */
+#define REC_REPLAY_SEMANTICS 1u /* raised whenever the same log would replay differently */
+#define REC_COMMAND_LINE_MAX 256u
+#define REC_BUILD_ID_MAX     64u
+
+struct rec_header {
+    uint32_t semantics;
+    uint32_t vcpus;
+    uint64_t memory_bytes;
+    uint64_t image_digest; /* digest of guest memory as loaded, before the first instruction */
+    uint32_t cpuid_model;  /* version of the guest's CPUID model */
+    uint32_t pause_limit;  /* PAUSEs that end a chunk */
+    uint32_t time_stride;  /* guest time ticks a time read costs */
+    uint32_t time_quantum; /* ticks in a unit of time_base; a power of two */
+    uint64_t tsc_hz;       /* guest time ticks per second, 0 if not known */
+    uint64_t seed;
+    char guest_command_line[REC_COMMAND_LINE_MAX]; /* NUL-terminated */
+    char build_id[REC_BUILD_ID_MAX];               /* information only */
+};
+
+/* How a recording ended; a log without one was cut off. */
+enum rec_outcome {
+    REC_OUTCOME_EXIT = 0, /* the guest wrote its exit port; status valid */
+    REC_OUTCOME_SHUTDOWN, /* triple fault */
+    REC_OUTCOME_REFUSED,  /* the guest did what is refused by name */
+    REC_OUTCOME_HALTED,   /* every vCPU halted for good */
+    REC_OUTCOME_LIMIT,    /* a limit given by the user was reached */
+    REC_OUTCOME_COUNT
+};
+
+struct rec_trailer {
+    uint8_t outcome; /* enum rec_outcome */
+    uint8_t vcpu;    /* whose act ended the guest */
+    uint32_t status; /* REC_OUTCOME_EXIT: the value written */
+    uint64_t commits;
+    uint64_t memory_digest;                 /* all of guest memory */
+    uint64_t vcpu_digest[MAX_VCPUS];        /* whole state of each vCPU */
+    uint64_t console_digest, console_bytes; /* the guest's console output */
+    char reason[128];                       /* for people; NUL-terminated */
+};
+
+/* Counters of a run, for statistics only; names in replay/FORMAT.md. */
+enum rec_counter {
+    REC_COUNT_TICKS = 0, /* host TSC ticks from the guest's first instruction to its end */
+    REC_COUNT_CHUNKS,
+    REC_COUNT_SQUASHES,
+    REC_COUNT_EXITS,
+    REC_COUNT_COPIES,       /* pages copied on first write */
+    REC_COUNT_COPIES_AHEAD, /* pages copied before any write */
+    REC_COUNT_COMPARES,     /* pages compared */
+    REC_COUNT_EQUAL_PAGES,  /* private copies found equal to their base */
+    REC_COUNT_VALUE_SAVES,  /* conflicts that value validation dismissed */
+    REC_COUNT_TOKENS,       /* chunks run with the commit token */
+    REC_COUNT_STALLS,       /* waits for the log buffer, ring or frames */
+    REC_COUNT_INVEPT,
+    REC_COUNT_STEPS,       /* re-entries to leave a shadow before a cut */
+    REC_COUNT_TRIES,       /* replay: runs of a chunk thrown away while looking for its end */
+    REC_COUNT_HITS,        /* replay: breakpoint exits */
+    REC_COUNT_GUEST_TICKS, /* preemption timer ticks spent in the guest, all vCPUs */
+    REC_COUNT_MAX
+};
+
+#endif
