@@ -1,0 +1,65 @@
+#include "replay/frames.h"
+
+#include "hv/base/check.h"
+
+void frames_init(struct frame_pool *pool, uint8_t *base, uint32_t *stack, uint32_t count, uint32_t reserve)
+{
+    HV_CHECK(count < FRAME_NONE && reserve <= count);
+    *pool = (struct frame_pool){.base = base,
+                                .free = stack,
+                                .free_count = count,
+                                .count = count,
+                                .reserve = reserve,
+                                .low_mark = count};
+    for (uint32_t i = 0; i < count; i++)
+        stack[i] = count - 1 - i;
+}
+
+uint32_t frame_alloc(struct frame_pool *pool, bool from_reserve)
+{
+    uint32_t keep = from_reserve ? 0 : pool->reserve;
+    uint32_t frame = FRAME_NONE;
+
+    spin_lock(&pool->lock);
+    if (pool->free_count > keep) {
+        frame = pool->free[--pool->free_count];
+        pool->low_mark = MIN(pool->low_mark, pool->free_count);
+    }
+    spin_unlock(&pool->lock);
+    return frame;
+}
+
+void frame_free(struct frame_pool *pool, uint32_t frame)
+{
+    HV_CHECK(frame < pool->count);
+    spin_lock(&pool->lock);
+    HV_CHECK(pool->free_count < pool->count);
+    pool->free[pool->free_count++] = frame;
+    spin_unlock(&pool->lock);
+}
+
+/*
+ * The string instructions are what the processor does fastest over a page without SIMD registers,
+ * which hold the guest's values.
+ */
+void frame_copy(const struct frame_pool *pool, uint32_t to, uint32_t from)
+{
+    void *d = frame_data(pool, to);
+    const void *s = frame_data(pool, from);
+    uint64_t words = PAGE_SIZE / 8;
+
+    __asm__ volatile("rep movsq" : "+D"(d), "+S"(s), "+c"(words)::"memory");
+}
+
+bool frame_equal(const struct frame_pool *pool, uint32_t a, uint32_t b)
+{
+    const uint64_t *x = frame_data(pool, a), *y = frame_data(pool, b);
+
+    for (uint32_t i = 0; i < PAGE_SIZE / 8; i += 4) {
+        uint64_t differ =
+            (x[i] ^ y[i]) | (x[i + 1] ^ y[i + 1]) | (x[i + 2] ^ y[i + 2]) | (x[i + 3] ^ y[i + 3]);
+        if (differ)
+            return false;
+    }
+    return true;
+}

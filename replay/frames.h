@@ -1,0 +1,39 @@
+/*
+ * The pool of host pages that hold the versions of guest pages. A frame is named by its number; the
+ * pool knows where its bytes are. The last `reserve` frames go only to those who ask for them, so that
+ * replay, which must never end a chunk for want of a frame, always finds one.
+ */
+#ifndef RV_REPLAY_FRAMES_H
+#define RV_REPLAY_FRAMES_H
+
+#include "hv/base/spinlock.h"
+#include "hv/base/types.h"
+
+#define FRAME_NONE UINT32_MAX
+
+struct frame_pool {
+    struct spinlock lock;
+    uint8_t *base;  /* frame f is the PAGE_SIZE bytes at base + f * PAGE_SIZE */
+    uint32_t *free; /* stack of free frames */
+    uint32_t free_count;
+    uint32_t count;
+    uint32_t reserve;
+    uint32_t low_mark; /* fewest free frames seen */
+};
+
+/* `base`: count pages, page-aligned; `stack`: room for count numbers. All frames start free. */
+void frames_init(struct frame_pool *pool, uint8_t *base, uint32_t *stack, uint32_t count, uint32_t reserve);
+/* A free frame with undefined content, or FRAME_NONE where only the reserve is left and not asked for. */
+uint32_t frame_alloc(struct frame_pool *pool, bool from_reserve);
+void frame_free(struct frame_pool *pool, uint32_t frame);
+
+static inline void *frame_data(const struct frame_pool *pool, uint32_t frame)
+{
+    return pool->base + (uint64_t)frame * PAGE_SIZE;
+}
+
+/* Copies and compares whole frames; compare is true where they are equal. */
+void frame_copy(const struct frame_pool *pool, uint32_t to, uint32_t from);
+bool frame_equal(const struct frame_pool *pool, uint32_t a, uint32_t b);
+
+#endif

@@ -1,0 +1,191 @@
+#include "replay/order.h"
+
+#include "hv/base/check.h"
+#include "hv/base/digest.h"
+
+bool order_init(struct commit_order *order, const struct order_config *config)
+{
+    HV_CHECK((config->ring_size & (config->ring_size - 1)) == 0);
+    HV_CHECK(config->ring_size >= 2 * (config->vcpus + 1) * config->chunk_pages);
+    HV_CHECK(config->vcpus <= ORDER_MAX_ACTORS);
+    *order = (struct commit_order){.table = config->table,
+                                   .pages = config->pages,
+                                   .ring = config->ring,
+                                   .ring_size = config->ring_size,
+                                   .chunk_pages = config->chunk_pages,
+                                   .vcpus = config->vcpus,
+                                   .frames_low = config->frames_low,
+                                   .token = ORDER_NO_VCPU,
+                                   .pool = config->pool};
+    for (uint32_t i = 0; i < config->pages; i++) {
+        uint32_t frame = frame_alloc(config->pool, true);
+        if (frame == FRAME_NONE)
+            return false;
+        order->table[i] = (struct page_entry){.frame = frame};
+    }
+    for (uint32_t i = 0; i < config->vcpus; i++)
+        order->place[i] = (struct view_place){.resting = true, .parked = true};
+    return true;
+}
+
+/* The position that every view still following the list is past. Caller holds the lock. */
+static uint64_t slowest(const struct commit_order *order)
+{
+    uint64_t least = order->head;
+
+    for (uint32_t i = 0; i < order->vcpus; i++) {
+        const struct view_place *place = &order->place[i];
+        uint64_t position = __atomic_load_n(&place->position, __ATOMIC_ACQUIRE);
+        if (!place->parked && position < least)
+            least = position;
+    }
+    return least;
+}
+
+static void reclaim(struct commit_order *order)
+{
+    uint64_t limit = slowest(order);
+
+    while (order->tail < limit) {
+        frame_free(order->pool, order_entry(order, order->tail)->old_frame);
+        order->tail++;
+    }
+}
+
+/* Parks the resting vCPUs that hold back more than `allowed` entries. Caller holds the lock. */
+static void park_laggards(struct commit_order *order, uint64_t allowed)
+{
+    for (uint32_t i = 0; i < order->vcpus; i++) {
+        struct view_place *place = &order->place[i];
+        if (place->resting && order->head - place->position > allowed)
+            place->parked = true;
+    }
+}
+
+static bool frames_short(const struct commit_order *order)
+{
+    return __atomic_load_n(&order->pool->free_count, __ATOMIC_RELAXED) < order->frames_low;
+}
+
+bool order_has_room(struct commit_order *order)
+{
+    uint64_t need = (uint64_t)(order->vcpus + 1) * order->chunk_pages;
+    bool room;
+
+    spin_lock(&order->lock);
+    reclaim(order);
+    if (order->head - order->tail + need > order->ring_size / 2) {
+        park_laggards(order, order->ring_size / 4);
+        reclaim(order);
+    }
+    if (frames_short(order)) {
+        park_laggards(order, 0);
+        reclaim(order);
+    }
+    room = order->head - order->tail + need <= order->ring_size && !frames_short(order);
+    spin_unlock(&order->lock);
+    return room;
+}
+
+void order_rest(struct commit_order *order, uint32_t vcpu)
+{
+    spin_lock(&order->lock);
+    order->place[vcpu].resting = true;
+    spin_unlock(&order->lock);
+}
+
+bool order_wake(struct commit_order *order, uint32_t vcpu)
+{
+    bool in_place;
+
+    spin_lock(&order->lock);
+    in_place = !order->place[vcpu].parked;
+    if (in_place)
+        order->place[vcpu].resting = false;
+    spin_unlock(&order->lock);
+    return in_place;
+}
+
+void order_advance(struct commit_order *order, uint32_t vcpu, uint64_t position)
+{
+    __atomic_store_n(&order->place[vcpu].position, position, __ATOMIC_RELEASE);
+}
+
+uint64_t order_rejoin(struct commit_order *order, uint32_t vcpu)
+{
+    struct view_place *place = &order->place[vcpu];
+    uint64_t position;
+
+    spin_lock(&order->lock);
+    position = order->head;
+    place->position = position;
+    place->resting = false;
+    place->parked = false;
+    spin_unlock(&order->lock);
+    return position;
+}
+
+struct page_entry order_read_entry(struct commit_order *order, uint32_t gpn)
+{
+    struct page_entry entry;
+
+    spin_lock(&order->lock);
+    entry = order->table[gpn];
+    spin_unlock(&order->lock);
+    return entry;
+}
+
+void order_append(struct commit_order *order, uint64_t seq, uint32_t vcpu, uint32_t gpn, uint32_t frame)
+{
+    struct page_entry *page = &order->table[gpn];
+
+    HV_CHECK(order->head - order->tail < order->ring_size);
+    order->ring[order->head & (order->ring_size - 1)] =
+        (struct commit_entry){.seq = seq, .gpn = gpn, .frame = frame, .old_frame = page->frame, .vcpu = vcpu};
+    page->frame = frame;
+    page->seq = seq;
+    __atomic_store_n(&order->head, order->head + 1, __ATOMIC_RELEASE);
+}
+
+void order_publish(struct commit_order *order, uint64_t seq, uint64_t commit_digest)
+{
+    HV_CHECK(seq == order->seq + 1);
+    order->digest = digest_word(digest_word(order->digest, commit_digest), seq);
+    __atomic_store_n(&order->seq, seq, __ATOMIC_RELEASE);
+}
+
+bool order_take_token(struct commit_order *order, uint32_t vcpu)
+{
+    bool taken;
+
+    spin_lock(&order->lock);
+    taken = order->token == ORDER_NO_VCPU || order->token == vcpu;
+    if (taken)
+        order->token = vcpu;
+    spin_unlock(&order->lock);
+    return taken;
+}
+
+void order_drop_token(struct commit_order *order, uint32_t vcpu)
+{
+    spin_lock(&order->lock);
+    if (order->token == vcpu)
+        order->token = ORDER_NO_VCPU;
+    spin_unlock(&order->lock);
+}
+
+bool order_may_commit(const struct commit_order *order, uint32_t vcpu)
+{
+    uint32_t token = __atomic_load_n(&order->token, __ATOMIC_ACQUIRE);
+
+    return token == ORDER_NO_VCPU || token == vcpu;
+}
+
+uint64_t order_memory_digest(const struct commit_order *order)
+{
+    uint64_t d = 1;
+
+    for (uint32_t i = 0; i < order->pages; i++)
+        d = digest_words(d, frame_data(order->pool, order->table[i].frame), PAGE_SIZE / 8);
+    return d;
+}

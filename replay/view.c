@@ -1,0 +1,299 @@
+#include "replay/view.h"
+
+#include "hv/base/check.h"
+#include "hv/base/digest.h"
+
+void view_init(struct view *view, struct commit_order *order, uint32_t actor, const struct view_ops *ops,
+               struct view_page *page, uint32_t *copies, uint32_t *writes)
+{
+    *view = (struct view){.order = order,
+                          .ops = *ops,
+                          .page = page,
+                          .copies = copies,
+                          .writes = writes,
+                          .actor = actor,
+                          .chunk = 1};
+    for (uint32_t i = 0; i < order->pages; i++)
+        page[i] = (struct view_page){.frame = FRAME_NONE, .copy = FRAME_NONE};
+}
+
+static void map_committed(struct view *view, uint32_t gpn)
+{
+    view->ops.map(view->ops.ctx, gpn, view->page[gpn].frame, false);
+}
+
+static void drop_copy(struct view *view, uint32_t gpn)
+{
+    frame_free(view->order->pool, view->page[gpn].copy);
+    view->page[gpn].copy = FRAME_NONE;
+    view->stale_copies = true;
+}
+
+/* The page has a newer committed version: a private copy of the old one is worthless. */
+static void refresh(struct view *view, uint32_t gpn, uint32_t frame, uint64_t seq)
+{
+    struct view_page *page = &view->page[gpn];
+
+    if (page->copy != FRAME_NONE)
+        drop_copy(view, gpn);
+    page->frame = frame;
+    page->seq = seq;
+    map_committed(view, gpn);
+}
+
+/*
+ * Applies the commit list up to seq S. An entry not newer than what the view has is its own commit, or
+ * one that its own commit superseded.
+ */
+static void follow(struct view *view, uint64_t seq)
+{
+    struct commit_order *order = view->order;
+    uint64_t head = __atomic_load_n(&order->head, __ATOMIC_ACQUIRE);
+    uint64_t position = view->position;
+
+    for (; position < head; position++) {
+        const struct commit_entry *entry = order_entry(order, position);
+        if (entry->seq > seq)
+            break;
+        if (entry->seq > view->page[entry->gpn].seq)
+            refresh(view, entry->gpn, entry->frame, entry->seq);
+    }
+    view->position = position;
+    view->snapshot = seq;
+    order_advance(order, view->actor, position);
+}
+
+/*
+ * A parked view held back no frames, so nothing it maps can be trusted. It joins at the present head,
+ * so that every frame it reads from the table now stays; an entry that is newer than the head then is
+ * met again when the list is followed, and skipped.
+ */
+static void rebuild(struct view *view)
+{
+    struct commit_order *order = view->order;
+
+    view->counters.rebuilds++;
+    view->position = order_rejoin(order, view->actor);
+    for (uint32_t gpn = 0; gpn < order->pages; gpn++) {
+        struct page_entry entry = order_read_entry(order, gpn);
+        struct view_page *page = &view->page[gpn];
+        if (page->frame == FRAME_NONE || entry.seq != page->seq)
+            refresh(view, gpn, entry.frame, entry.seq);
+    }
+}
+
+static void compact_copies(struct view *view)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < view->copy_count; i++) {
+        if (view_has_copy(view, view->copies[i]))
+            view->copies[kept++] = view->copies[i];
+    }
+    view->copy_count = kept;
+    view->stale_copies = false;
+}
+
+/* Gives back the copies that the last chunk did not write, oldest habits first. */
+static void cool_copies(struct view *view)
+{
+    for (uint32_t i = 0; i < view->copy_count; i++) {
+        uint32_t gpn = view->copies[i];
+        struct view_page *page = &view->page[gpn];
+        if (page->copy == FRAME_NONE || page->mark == view->chunk)
+            continue;
+        if (page->heat > 0)
+            page->heat--;
+        if (page->heat == 0) {
+            drop_copy(view, gpn);
+            map_committed(view, gpn);
+        }
+    }
+}
+
+static bool make_copy(struct view *view, uint32_t gpn)
+{
+    struct view_page *page = &view->page[gpn];
+    uint32_t frame = frame_alloc(view->order->pool, view->from_reserve);
+
+    if (frame == FRAME_NONE)
+        return false;
+    frame_copy(view->order->pool, frame, page->frame);
+    page->copy = frame;
+    view->copies[view->copy_count++] = gpn;
+    view->ops.map(view->ops.ctx, gpn, frame, true);
+    return true;
+}
+
+/* Pages written chunk after chunk get their copy now, which saves the exit of the first write. */
+static void copy_ahead(struct view *view)
+{
+    uint32_t limit = view->order->chunk_pages / 2;
+
+    for (uint32_t i = 0; i < view->write_count && view->copy_count < limit; i++) {
+        uint32_t gpn = view->writes[i];
+        if (view_has_copy(view, gpn) || view->page[gpn].heat < VIEW_HEAT_AHEAD)
+            continue;
+        if (!make_copy(view, gpn))
+            return;
+        view->counters.copies_ahead++;
+    }
+}
+
+static void next_chunk_number(struct view *view)
+{
+    if (++view->chunk == 0) {
+        for (uint32_t i = 0; i < view->order->pages; i++)
+            view->page[i].mark = 0;
+        view->chunk = 1;
+    }
+}
+
+uint64_t view_begin(struct view *view)
+{
+    if (!order_wake(view->order, view->actor))
+        rebuild(view);
+    cool_copies(view);
+    follow(view, order_seq(view->order));
+    if (view->stale_copies)
+        compact_copies(view);
+    copy_ahead(view);
+    next_chunk_number(view);
+    view->write_count = 0;
+    view->validated = view->position;
+    view->newest = view->last_commit;
+    return view->snapshot;
+}
+
+enum view_fault view_write_fault(struct view *view, uint32_t gpn)
+{
+    HV_CHECK(gpn < view->order->pages && !view_has_copy(view, gpn));
+    if (view->copy_count == view->order->chunk_pages)
+        return VIEW_FAULT_FULL;
+    if (!make_copy(view, gpn))
+        return VIEW_FAULT_NO_FRAME;
+    view->counters.copies++;
+    return VIEW_FAULT_COPIED;
+}
+
+/* A dirty private page: a change, unless it came out equal to its base. */
+static void collect_written(struct view *view, uint32_t gpn)
+{
+    struct view_page *page = &view->page[gpn];
+
+    HV_CHECK(page->copy != FRAME_NONE);
+    view->counters.compares++;
+    if (frame_equal(view->order->pool, page->copy, page->frame)) {
+        view->counters.equal_pages++;
+        return;
+    }
+    if (page->heat < VIEW_HEAT_MAX)
+        page->heat++;
+    view->writes[view->write_count++] = gpn;
+}
+
+void view_collect(struct view *view, const uint32_t *accessed, uint32_t count)
+{
+    view->write_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t gpn = accessed[i] & ~VIEW_DIRTY;
+        struct view_page *page = &view->page[gpn];
+        page->mark = view->chunk;
+        view->newest = MAX(view->newest, page->seq);
+        if (accessed[i] & VIEW_DIRTY)
+            collect_written(view, gpn);
+    }
+}
+
+uint64_t view_write_digest(const struct view *view, uint64_t d)
+{
+    for (uint32_t i = 0; i < view->write_count; i++) {
+        uint32_t gpn = view->writes[i];
+        d = digest_word(d, gpn);
+        d = digest_words(d, frame_data(view->order->pool, view->page[gpn].copy), PAGE_SIZE / 8);
+    }
+    return d;
+}
+
+static bool in_read_set(const struct view *view, const struct commit_entry *entry)
+{
+    return view->page[entry->gpn].mark == view->chunk;
+}
+
+enum view_verdict view_validate(struct view *view)
+{
+    struct commit_order *order = view->order;
+    uint64_t head = __atomic_load_n(&order->head, __ATOMIC_ACQUIRE);
+
+    for (; view->validated < head; view->validated++) {
+        const struct commit_entry *entry = order_entry(order, view->validated);
+        if (!in_read_set(view, entry))
+            continue;
+        /* Only the newest version counts; if there is a newer one, its entry is still to come. */
+        if (__atomic_load_n(&order->table[entry->gpn].seq, __ATOMIC_ACQUIRE) > entry->seq)
+            continue;
+        view->counters.compares++;
+        if (!frame_equal(order->pool, entry->frame, view->page[entry->gpn].frame))
+            return VIEW_CONFLICT;
+        view->counters.value_saves++;
+        view->newest = MAX(view->newest, entry->seq);
+    }
+    return VIEW_VALID;
+}
+
+enum view_enter view_commit_enter(struct view *view, uint64_t *seq)
+{
+    struct commit_order *order = view->order;
+    uint64_t position;
+
+    spin_lock(&order->lock);
+    for (position = view->validated; position < order->head; position++) {
+        if (in_read_set(view, order_entry(order, position))) {
+            spin_unlock(&order->lock);
+            return VIEW_AGAIN;
+        }
+    }
+    view->validated = position;
+    if (!order_may_commit(order, view->actor)) {
+        spin_unlock(&order->lock);
+        return VIEW_BARRED;
+    }
+    *seq = order->seq + 1;
+    return VIEW_ENTERED;
+}
+
+void view_commit_enter_at(struct view *view, uint64_t seq)
+{
+    spin_lock(&view->order->lock);
+    HV_CHECK(view->order->seq + 1 == seq);
+}
+
+void view_commit_leave(struct view *view, uint64_t seq, uint64_t commit_digest)
+{
+    struct commit_order *order = view->order;
+
+    for (uint32_t i = 0; i < view->write_count; i++)
+        order_append(order, seq, view->actor, view->writes[i], view->page[view->writes[i]].copy);
+    order_publish(order, seq, commit_digest);
+    spin_unlock(&order->lock);
+
+    for (uint32_t i = 0; i < view->write_count; i++) {
+        struct view_page *page = &view->page[view->writes[i]];
+        page->frame = page->copy;
+        page->copy = FRAME_NONE;
+        page->seq = seq;
+        map_committed(view, view->writes[i]);
+    }
+    view->stale_copies = view->stale_copies || view->write_count > 0;
+    view->last_commit = seq;
+}
+
+/* The copies stay, with the base's content again: the chunk will most likely write the same pages. */
+void view_squash(struct view *view)
+{
+    for (uint32_t i = 0; i < view->write_count; i++) {
+        struct view_page *page = &view->page[view->writes[i]];
+        frame_copy(view->order->pool, page->copy, page->frame);
+    }
+    view->write_count = 0;
+}

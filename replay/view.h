@@ -1,0 +1,119 @@
+/*
+ * One actor's view of guest memory (a vCPU's, or a device's): a snapshot of committed memory, the
+ * private copies of the chunk under way, and its read and write sets. It knows page and frame numbers
+ * only; what maps them (a vCPU's EPT) is told through view_ops.
+ *
+ * Life of a chunk:
+ *     view_begin -> run (view_write_fault ...) -> view_collect -> view_validate -> view_commit_enter
+ *     -> view_commit_leave, or view_squash instead from view_collect on.
+ * A view belongs to one CPU; only view_commit_enter/leave take the order's lock.
+ */
+#ifndef RV_REPLAY_VIEW_H
+#define RV_REPLAY_VIEW_H
+
+#include "replay/order.h"
+
+struct view_page {
+    uint64_t seq;   /* commit that made `frame` */
+    uint32_t frame; /* committed version that the snapshot holds */
+    uint32_t copy;  /* private copy that is mapped instead, or FRAME_NONE */
+    uint32_t mark;  /* chunk number that last had the page in its read set */
+    uint8_t heat;   /* how often it was written lately, 0..VIEW_HEAT_MAX */
+    uint8_t reserved[3];
+};
+
+#define VIEW_HEAT_MAX   4u
+#define VIEW_HEAT_AHEAD 2u /* from here on a page is copied before the first write */
+
+struct view_ops {
+    void *ctx;
+    /* Maps page gpn to the frame; any mapping it had is replaced. Called outside the order's lock. */
+    void (*map)(void *ctx, uint32_t gpn, uint32_t frame, bool writable);
+};
+
+struct view_counters {
+    uint64_t copies, copies_ahead, compares, equal_pages, value_saves, rebuilds;
+};
+
+/* A page in an access list: its number, and whether it was written. */
+#define VIEW_DIRTY UINT32_C(0x80000000)
+
+struct view {
+    struct commit_order *order;
+    struct view_ops ops;
+    struct view_page *page; /* order->pages entries */
+    uint32_t *copies;       /* pages that have a private copy; room for order->chunk_pages */
+    uint32_t *writes;       /* pages that the chunk changed, ascending; room for order->chunk_pages */
+    uint64_t position;      /* commit list entries before it are in the snapshot */
+    uint64_t snapshot;      /* S: seq of the snapshot */
+    uint64_t validated;     /* commit list entries before it are checked against the read set */
+    uint64_t newest;        /* E so far: latest commit that the chunk depends on */
+    uint64_t last_commit;   /* seq of this actor's previous commit */
+    uint32_t actor;         /* index of the vCPU or device */
+    uint32_t chunk;         /* number of the chunk, never 0 */
+    uint32_t copy_count;
+    uint32_t write_count;
+    bool stale_copies; /* `copies` names pages without a copy */
+    bool from_reserve; /* replay: takes frames of the reserve too */
+    struct view_counters counters;
+};
+
+/* Memory for the arrays comes from the caller: page[order->pages], copies and writes[chunk_pages]. */
+void view_init(struct view *view, struct commit_order *order, uint32_t actor, const struct view_ops *ops,
+               struct view_page *page, uint32_t *copies, uint32_t *writes);
+
+/* Brings the view to the present seq, copies ahead, and starts a chunk. Returns S. */
+uint64_t view_begin(struct view *view);
+
+enum view_fault {
+    VIEW_FAULT_COPIED,   /* the page is private and writable now */
+    VIEW_FAULT_NO_FRAME, /* the pool is empty: end the chunk before the instruction */
+    VIEW_FAULT_FULL,     /* the chunk has changed as many pages as it may: likewise */
+};
+/* The chunk is about to write page gpn (< order->pages), which has no private copy yet. */
+enum view_fault view_write_fault(struct view *view, uint32_t gpn);
+
+static inline bool view_has_copy(const struct view *view, uint32_t gpn)
+{
+    return view->page[gpn].copy != FRAME_NONE;
+}
+
+/* The bytes of page gpn as the chunk sees them. */
+static inline void *view_data(const struct view *view, uint32_t gpn)
+{
+    const struct view_page *page = &view->page[gpn];
+
+    return frame_data(view->order->pool, page->copy != FRAME_NONE ? page->copy : page->frame);
+}
+
+/*
+ * The chunk is over and accessed these pages (ascending, VIEW_DIRTY on those written): makes the read
+ * set and the write set, which leaves out private copies that equal their base.
+ */
+void view_collect(struct view *view, const uint32_t *accessed, uint32_t count);
+
+/* Digest of the write set: page numbers and contents; continues `d`. */
+uint64_t view_write_digest(const struct view *view, uint64_t d);
+
+enum view_verdict {
+    VIEW_VALID,
+    VIEW_CONFLICT, /* a page of the read set changed: squash */
+};
+/* Checks the read set against what was committed meanwhile; compares contents, takes no lock. */
+enum view_verdict view_validate(struct view *view);
+
+enum view_enter {
+    VIEW_ENTERED, /* order->lock is held; *seq is the chunk's; E is view->newest */
+    VIEW_AGAIN,   /* something relevant was committed since: validate again */
+    VIEW_BARRED,  /* someone else has the token: wait */
+};
+enum view_enter view_commit_enter(struct view *view, uint64_t *seq);
+/* Publishes the commit and releases order->lock. Replay enters without validation. */
+void view_commit_leave(struct view *view, uint64_t seq, uint64_t commit_digest);
+/* Replay: enters where it is this chunk's turn (order->seq == seq - 1, which the caller has seen). */
+void view_commit_enter_at(struct view *view, uint64_t seq);
+
+/* Throws the chunk's writes away; view_collect was called. The next view_begin starts afresh. */
+void view_squash(struct view *view);
+
+#endif
