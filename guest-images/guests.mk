@@ -1,3 +1,30 @@
-# The bare-metal guests.
-guests:
+# The bare-metal guests: one C file each, linked with the start-up library and newlib (with SSE).
+
+GUEST_NAMES  := $(sort $(patsubst guest-images/%.c,%,$(wildcard guest-images/*.c)))
+GUEST_ELF    := $(GUEST_NAMES:%=$(BUILD)/guests/%.elf)
+GUEST_CC     ?= $(CC)
+# The compiler's own headers come before newlib's, whose stdatomic.h is for another system.
+GUEST_INC     = -nostdinc -isystem $(shell $(GUEST_CC) -print-file-name=include) -isystem $(NEWLIB_GUEST)/include -I.
+GUEST_FLAGS  := -ffreestanding -mno-red-zone -fno-stack-protector -fno-pic -fno-pie -fcf-protection=none \
+                -fno-asynchronous-unwind-tables $(GUEST_INC) -g -MMD -MP
+GUEST_CFLAGS := -std=gnu11 -O2 -ffunction-sections -fdata-sections $(WARN) $(GUEST_FLAGS)
+GUEST_LIB    := $(patsubst %,$(BUILD)/guest-objects/%.o,$(wildcard guest-images/lib/*.c guest-images/lib/*.S))
+
+$(BUILD)/guest-objects/%.c.o: %.c | $(NEWLIB_GUEST)/lib/libc.a
+	@mkdir -p $(@D)
+	$(GUEST_CC) $(GUEST_CFLAGS) -c $< -o $@
+
+$(BUILD)/guest-objects/%.S.o: %.S
+	@mkdir -p $(@D)
+	$(GUEST_CC) $(GUEST_FLAGS) -c $< -o $@
+
+$(BUILD)/guests/%.elf: $(BUILD)/guest-objects/guest-images/%.c.o $(GUEST_LIB) guest-images/lib/guest.ld
+	@mkdir -p $(@D)
+	$(GUEST_CC) -nostdlib -static -no-pie -Wl,-T,guest-images/lib/guest.ld,--gc-sections,--build-id=none \
+	    -Wl,-z,noexecstack,-z,max-page-size=4096 $< $(GUEST_LIB) -L$(NEWLIB_GUEST)/lib -lc -lgcc -o $@
+
+guests: $(GUEST_ELF) ## build the bare-metal guests (build/guests/*.elf)
+
+-include $(wildcard $(BUILD)/guest-objects/guest-images/*.d $(BUILD)/guest-objects/guest-images/lib/*.d)
+.SECONDARY: $(GUEST_LIB) $(GUEST_NAMES:%=$(BUILD)/guest-objects/guest-images/%.c.o)
 .PHONY: guests
