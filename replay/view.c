@@ -121,7 +121,6 @@ static bool make_copy(struct view *view, uint32_t gpn)
     frame_copy(view->order->pool, frame, page->frame);
     page->copy = frame;
     view->copies[view->copy_count++] = gpn;
-    view->ops.map(view->ops.ctx, gpn, frame, true);
     return true;
 }
 
@@ -136,6 +135,7 @@ static void copy_ahead(struct view *view)
             continue;
         if (!make_copy(view, gpn))
             return;
+        view->ops.map(view->ops.ctx, gpn, view->page[gpn].copy, true);
         view->counters.copies_ahead++;
     }
 }
@@ -172,6 +172,7 @@ enum view_fault view_write_fault(struct view *view, uint32_t gpn)
         return VIEW_FAULT_FULL;
     if (!make_copy(view, gpn))
         return VIEW_FAULT_NO_FRAME;
+    view->ops.make_private(view->ops.ctx, gpn, view->page[gpn].copy);
     view->counters.copies++;
     return VIEW_FAULT_COPIED;
 }

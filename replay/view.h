@@ -27,8 +27,12 @@ struct view_page {
 
 struct view_ops {
     void *ctx;
-    /* Maps page gpn to the frame; any mapping it had is replaced. Called outside the order's lock. */
+    /* Between chunks: maps page gpn to the frame; any mapping it had is replaced, its A and D bits are clear.
+     */
     void (*map)(void *ctx, uint32_t gpn, uint32_t frame, bool writable);
+    /* Within a chunk: maps page gpn to its new private copy; that it was read already must not be forgotten.
+     */
+    void (*make_private)(void *ctx, uint32_t gpn, uint32_t frame);
 };
 
 struct view_counters {
