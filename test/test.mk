@@ -6,6 +6,7 @@ HOST_CFLAGS := -std=gnu11 -O1 -g $(WARN) -I. -fsanitize=address,undefined -fno-s
                -fno-omit-frame-pointer -DRV_HOST=1 -MMD -MP
 # Policy files of hv/ and vmx/ that hold no privileged instruction, so that tests can link them too.
 HOST_EXTRA_SRC := $(wildcard test/fake/*.c)
+HOST_PURE_SRC += $(wildcard hv/guestmem/*.c)
 HOST_OBJ    := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE_SRC) $(HOST_PURE_SRC) $(HOST_EXTRA_SRC))
 UNIT_SRC    := $(if $(T),test/unit/test_$(T).c,$(wildcard test/unit/test_*.c))
 UNIT_BIN    := $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
