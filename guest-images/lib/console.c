@@ -21,6 +21,7 @@
 #define IIR_FIFO         0xC0
 #define MCR_DTR_RTS      0x03
 #define LSR_THRE         0x20
+#define LSR_TEMT         0x40
 #define UART_FIFO_SIZE   16
 #define UART_DIVISOR     1 /* 115200 baud */
 
@@ -78,9 +79,11 @@ void say(const char *format, ...)
     va_end(args);
 }
 
-/* Where there is no exit port, the CPU stays halted, and whoever watches has read `exit CODE`. */
+/* Lets the last byte leave first. Where there is no exit port, the CPU stays halted, and whoever watches has read `exit CODE`. */
 static _Noreturn void machine_off(int code)
 {
+    while (!(inb(UART_LSR) & LSR_TEMT))
+        cpu_relax();
     outl(EXIT_PORT, (uint32_t)code);
     if (arg_word("exit", "bochs")) {
         for (const char *p = "D"; *p != '\0'; p++)
