@@ -147,10 +147,15 @@ void order_append(struct commit_order *order, uint64_t seq, uint32_t vcpu, uint3
     __atomic_store_n(&order->head, order->head + 1, __ATOMIC_RELEASE);
 }
 
+uint64_t order_next_digest(const struct commit_order *order, uint64_t seq, uint64_t commit_digest)
+{
+    return digest_word(digest_word(order->digest, commit_digest), seq);
+}
+
 void order_publish(struct commit_order *order, uint64_t seq, uint64_t commit_digest)
 {
     HV_CHECK(seq == order->seq + 1);
-    order->digest = digest_word(digest_word(order->digest, commit_digest), seq);
+    order->digest = order_next_digest(order, seq, commit_digest);
     __atomic_store_n(&order->seq, seq, __ATOMIC_RELEASE);
 }
 

@@ -101,6 +101,8 @@ struct page_entry order_read_entry(struct commit_order *order, uint32_t gpn);
 
 /* Under order->lock: makes `frame` the content of page gpn as of commit `seq`. */
 void order_append(struct commit_order *order, uint64_t seq, uint32_t vcpu, uint32_t gpn, uint32_t frame);
+/* The running digest as it will be after commit `seq` (the next one) with this digest. Under order->lock. */
+uint64_t order_next_digest(const struct commit_order *order, uint64_t seq, uint64_t commit_digest);
 /* Under order->lock: commit `seq` (the next one) is complete; folds its digest in and publishes it. */
 void order_publish(struct commit_order *order, uint64_t seq, uint64_t commit_digest);
 

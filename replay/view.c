@@ -206,14 +206,33 @@ void view_collect(struct view *view, const uint32_t *accessed, uint32_t count)
     }
 }
 
-uint64_t view_write_digest(const struct view *view, uint64_t d)
+static uint64_t page_digest(const struct view *view, uint32_t gpn)
 {
-    for (uint32_t i = 0; i < view->write_count; i++) {
-        uint32_t gpn = view->writes[i];
-        d = digest_word(d, gpn);
-        d = digest_words(d, frame_data(view->order->pool, view->page[gpn].copy), PAGE_SIZE / 8);
+    return digest_words(~(uint64_t)gpn, frame_data(view->order->pool, view->page[gpn].copy), PAGE_SIZE / 8);
+}
+
+uint64_t view_write_digest(const struct view *view)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < view->write_count; i++)
+        sum += page_digest(view, view->writes[i]);
+    return sum;
+}
+
+uint64_t view_peek_digest(const struct view *view, bool (*dirty)(void *ctx, uint32_t gpn), void *ctx)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < view->copy_count; i++) {
+        uint32_t gpn = view->copies[i];
+        const struct view_page *page = &view->page[gpn];
+        if (page->copy == FRAME_NONE || !dirty(ctx, gpn))
+            continue;
+        if (!frame_equal(view->order->pool, page->copy, page->frame))
+            sum += page_digest(view, gpn);
     }
-    return d;
+    return sum;
 }
 
 static bool in_read_set(const struct view *view, const struct commit_entry *entry)

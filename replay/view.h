@@ -96,8 +96,14 @@ static inline void *view_data(const struct view *view, uint32_t gpn)
  */
 void view_collect(struct view *view, const uint32_t *accessed, uint32_t count);
 
-/* Digest of the write set: page numbers and contents; continues `d`. */
-uint64_t view_write_digest(const struct view *view, uint64_t d);
+/*
+ * Digest of the write set: the sum of a digest per page, so that the order of the pages does not matter
+ * and a chunk still running can be looked at (view_peek_digest).
+ */
+uint64_t view_write_digest(const struct view *view);
+
+/* The same while the chunk runs: `dirty` says whether page gpn was written so far. */
+uint64_t view_peek_digest(const struct view *view, bool (*dirty)(void *ctx, uint32_t gpn), void *ctx);
 
 enum view_verdict {
     VIEW_VALID,
