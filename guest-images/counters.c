@@ -6,7 +6,7 @@
 
 #define COUNTERS  4
 #define THINKING  6
-#define DEFAULT_N 60000
+#define DEFAULT_N 150000
 
 /* A page for each counter: CPUs meet in some pages and not in others. */
 struct counter {

@@ -59,6 +59,7 @@ enter_long_mode:
 
     .code64
 in_long_mode:
+    fninit
     xorl %ebp, %ebp
     testl %edi, %edi
     jnz 1f
