@@ -238,24 +238,6 @@ enum vmx_event_type {
     VMX_EVENT_OTHER = 7,                         /* at entry: a pending MTF exit */
 };
 
-/* Exception vectors that VMX treats by name (SDM 3A table 6-1). */
-enum vmx_vector {
-    VECTOR_DE = 0,
-    VECTOR_DB = 1,
-    VECTOR_NMI = 2,
-    VECTOR_BP = 3,
-    VECTOR_UD = 6,
-    VECTOR_NM = 7,
-    VECTOR_DF = 8,
-    VECTOR_TS = 10,
-    VECTOR_NP = 11,
-    VECTOR_SS = 12,
-    VECTOR_GP = 13,
-    VECTOR_PF = 14,
-    VECTOR_AC = 17,
-    VECTOR_MC = 18,
-};
-
 /* Segment access rights (SDM 3C 25.4.1, table 25-2). */
 #define VMX_ACCESS_TYPE      UINT32_C(0x0000F)
 #define VMX_ACCESS_S         UINT32_C(0x00010)

@@ -89,7 +89,7 @@ struct vmx_guest_state {
 enum vmx_place {
     VMX_IN_VMCS,   /* the VMCS field `id` */
     VMX_IN_GPR,    /* vcpu->gpr[id] */
-    VMX_IN_MSR,    /* vcpu->msr[id] (enum vmx_guest_msr) and the real MSR */
+    VMX_IN_MSR,    /* the real MSR of enum vmx_guest_msr `id`: the hypervisor uses none of them */
     VMX_IN_CR0,    /* GUEST_CR0 where the guest owns the bit, the read shadow where it does not */
     VMX_IN_CR2,    /* the real CR2 */
     VMX_IN_CR4,    /* like VMX_IN_CR0 */

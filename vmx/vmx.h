@@ -79,10 +79,9 @@ struct vmx_vcpu {
     uint64_t host_rsp; /* what HOST_RSP holds; used by entry.S */
     uint64_t launched; /* VMRESUME rather than VMLAUNCH; used by entry.S */
 
-    uint64_t msr[GUEST_MSR_COUNT]; /* the real MSRs' values; KERNEL_GS_BASE may be stale (SWAPGS) */
-    uint64_t dr[GUEST_DR_COUNT];   /* the guest's virtual debug registers */
-    struct vmx_exit_raw raw;       /* of the last exit */
-    struct vmx_controls controls;  /* the control words as they are in the VMCS, but for ENTRY_IA32E_GUEST */
+    uint64_t dr[GUEST_DR_COUNT];  /* the guest's virtual debug registers */
+    struct vmx_exit_raw raw;      /* of the last exit */
+    struct vmx_controls controls; /* the control words as they are in the VMCS, but for ENTRY_IA32E_GUEST */
     struct vmx_vcpu_pages pages;
     uint64_t eptp;
     uint64_t breakpoint; /* linear address in the real DR0 */
@@ -98,7 +97,8 @@ _Static_assert(offsetof(struct vmx_vcpu, launched) == 136, "entry.S");
  * Makes `vcpu` a vCPU of this CPU and its VMCS current, with control fields, host state (as
  * vmx_vcpu_load_host) and the parts of the guest state that never change. `vpid` (1..65535) counts only where
  * the controls have VPIDs. Guest state proper comes by vmx_guest_load, the EPTP by vmx_set_eptp, before the
- * first entry.
+ * first entry. In the MSR bitmap, FS, GS and kernel GS base are open and all else exits; the caller may open
+ * more MSRs of vmx_get_msr by msr_bitmap_allow.
  */
 void vmx_vcpu_init(struct vmx_vcpu *vcpu, const struct vmx_caps *caps, const struct vmx_controls *controls,
                    const struct vmx_vcpu_pages *pages, uint16_t vpid);
@@ -164,17 +164,14 @@ void vmx_set_efer(struct vmx_vcpu *vcpu, uint64_t value);
 uint64_t vmx_get_pdpte(struct vmx_vcpu *vcpu, unsigned index);
 void vmx_set_pdpte(struct vmx_vcpu *vcpu, unsigned index, uint64_t value);
 
-enum vmx_msr_result {
-    VMX_MSR_OK,
-    VMX_MSR_NOT_OURS, /* not an MSR of the VMCS or of enum vmx_guest_msr */
-    VMX_MSR_FAULT,    /* the value is one that gives #GP(0) (SDM 4) */
-};
-/* The guest's value of an MSR that lives here: FS and GS base, SYSENTER, EFER, PAT, and enum vmx_guest_msr.
+/*
+ * The guest's value of an MSR that lives here: FS and GS base, SYSENTER, EFER, PAT, and enum vmx_guest_msr.
+ * False for any other MSR.
  */
-enum vmx_msr_result vmx_get_msr(struct vmx_vcpu *vcpu, uint32_t index, uint64_t *value);
-/* Writes one, after the checks of a WRMSR. EFER: SCE, LME (only while CR0.PG is clear) and NXE; LMA is kept.
- */
-enum vmx_msr_result vmx_set_msr(struct vmx_vcpu *vcpu, uint32_t index, uint64_t value);
+bool vmx_get_msr(struct vmx_vcpu *vcpu, uint32_t index, uint64_t *value);
+/* Writes one; the caller has made sure that WRMSR takes the value (reserved bits, canonical addresses, LMA
+ * kept). */
+bool vmx_set_msr(struct vmx_vcpu *vcpu, uint32_t index, uint64_t value);
 
 /*
  * Ends an instruction that was emulated: RIP moves past it (vcpu->raw.instruction_length), RF and the STI and
