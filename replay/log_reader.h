@@ -88,7 +88,7 @@ struct log_commits {
 void log_commits_begin(struct log_commits *it, const struct log_reader *r, const struct log_block *block);
 
 /* Decodes one record into *commit. Fields that the log does not hold (`pages`, and those whose flag or
- * end kind says so) are 0; of input.data only the first `length` bytes are written. */
+ * end kind says so) are 0; of events and input.data only those that the record has are written. */
 enum log_step log_commits_next(struct log_commits *it, struct rec_commit *commit);
 
 /*
