@@ -79,12 +79,12 @@ uint64_t ept_eptp(const struct ept_view *view)
 static void replace_leaf(struct ept_view *view, uint32_t gpn, uint64_t entry)
 {
     uint64_t old = view->leaf[gpn];
-    uint64_t kept = EPT_A | EPT_D | EPT_RWX;
+    uint64_t lost = old & ~entry & (EPT_A | EPT_D | EPT_RWX);
 
     view->leaf[gpn] = entry;
     if ((old & EPT_A) == 0)
         return;
-    if (((old ^ entry) & EPT_ADDR_MASK) != 0 || (old & ~entry & kept) != 0)
+    if (((old ^ entry) & EPT_ADDR_MASK) != 0 || lost != 0)
         view->needs_invept = true;
 }
 

@@ -71,8 +71,9 @@ void ept_map(struct ept_view *view, uint32_t gpn, hpa_t frame, bool writable);
 /* In the middle of a chunk: maps present page `gpn` to the chunk's private copy, writable. A and D bits
  * are KEPT: the chunk may have read the page already, and it may end before the store is executed again. */
 void ept_make_private(struct ept_view *view, uint32_t gpn, hpa_t frame);
-/* Makes present page `gpn` writable where it is; A and D stay. Needs no INVEPT (29.4.3.3: rights grew; a
- * violation by a cached translation drops that translation). */
+/* Makes present page `gpn` writable where it is; A and D stay. Needs no INVEPT (29.4.3.3: rights grew),
+ * but a translation cached earlier may still raise one violation, which drops it: the caller that finds
+ * the page writable then just goes on. */
 void ept_make_writable(struct ept_view *view, uint32_t gpn);
 /* Makes present page `gpn` read-only where it is; A and D stay. */
 void ept_make_readonly(struct ept_view *view, uint32_t gpn);
