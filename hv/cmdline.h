@@ -1,0 +1,69 @@
+/*
+ * The hypervisor's command line: words `name=value` between spaces. Pure. README.md documents the words for
+ * users; an unknown word or a bad value is an error that names the word.
+ */
+#ifndef RV_HV_CMDLINE_H
+#define RV_HV_CMDLINE_H
+
+#include "hv/base/types.h"
+
+enum hv_mode {
+    MODE_RECORD, /* the default */
+    MODE_REPLAY,
+    MODE_RUN, /* neither: the guest runs without chunks */
+};
+
+/* Where the log goes. */
+enum hv_log {
+    LOG_SERIAL,
+    LOG_NONE,   /* made and thrown away */
+    LOG_MEMORY, /* kept in memory */
+};
+
+/* How the machine ends. */
+enum hv_end {
+    END_HALT,
+    END_REBOOT,
+    END_BOCHS,          /* 'D' to port 0x8900 */
+    END_ISA_DEBUG_EXIT, /* QEMU's isa-debug-exit at port 0x501 */
+};
+
+#define CMDLINE_WORD_SIZE 64
+
+struct hv_options {
+    enum hv_mode mode;
+    enum hv_log log;
+    enum hv_end end;
+    uint64_t guest_memory; /* bytes, a multiple of 2 MiB */
+    uint32_t vcpus;        /* 0: as many as there are CPUs but one, at most MAX_VCPUS */
+    uint32_t chunk;        /* target length of a chunk, TSC ticks */
+    uint32_t min_chunk;    /* a chunk is never made shorter, TSC ticks */
+    uint32_t pause;        /* this many PAUSEs end a chunk */
+    uint32_t stride;       /* TSC ticks of guest time per read of the time */
+    uint32_t chaos;        /* seeded variation of the chunk length, percent, 0 to 90 */
+    uint32_t baud;         /* of COM1 */
+    uint64_t seed;
+    bool verify;      /* compute and check digests */
+    bool msg_port_e9; /* messages go to port 0xE9 as well */
+    bool xapic;       /* use xAPIC mode even where the CPU has x2APIC */
+};
+
+enum cmdline_error {
+    CMDLINE_OK,
+    CMDLINE_UNKNOWN_WORD,
+    CMDLINE_BAD_VALUE,
+};
+
+/* What an empty command line means. */
+struct hv_options cmdline_defaults(void);
+
+/*
+ * Parses the line into *options (defaults first). On error the word is copied, cut to fit, to `word` and
+ * *options is what the words before it made.
+ */
+enum cmdline_error cmdline_parse(const char *line, struct hv_options *options, char word[CMDLINE_WORD_SIZE]);
+
+/* The word that selects it: "record", "serial"... */
+const char *cmdline_mode_name(enum hv_mode mode);
+
+#endif

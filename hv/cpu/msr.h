@@ -1,0 +1,113 @@
+/* Model-specific registers by their names in SDM 4. */
+#ifndef RV_HV_CPU_MSR_H
+#define RV_HV_CPU_MSR_H
+
+#include "hv/base/types.h"
+
+enum msr {
+    IA32_TIME_STAMP_COUNTER = 0x10,
+    IA32_PLATFORM_ID = 0x17,
+    IA32_APIC_BASE = 0x1B,
+    IA32_FEATURE_CONTROL = 0x3A,
+    IA32_TSC_ADJUST = 0x3B,
+    IA32_SPEC_CTRL = 0x48,
+    IA32_PRED_CMD = 0x49,
+    IA32_BIOS_SIGN_ID = 0x8B,
+    IA32_PMC0 = 0xC1,
+    IA32_MTRRCAP = 0xFE,
+    IA32_ARCH_CAPABILITIES = 0x10A,
+    IA32_SYSENTER_CS = 0x174,
+    IA32_SYSENTER_ESP = 0x175,
+    IA32_SYSENTER_EIP = 0x176,
+    IA32_MCG_CAP = 0x179,
+    IA32_MCG_STATUS = 0x17A,
+    IA32_PERFEVTSEL0 = 0x186,
+    IA32_PERF_STATUS = 0x198,
+    IA32_MISC_ENABLE = 0x1A0,
+    IA32_DEBUGCTL = 0x1D9,
+    IA32_PAT = 0x277,
+    IA32_MTRR_DEF_TYPE = 0x2FF,
+    IA32_FIXED_CTR0 = 0x309,
+    IA32_PERF_CAPABILITIES = 0x345,
+    IA32_FIXED_CTR_CTRL = 0x38D,
+    IA32_PERF_GLOBAL_STATUS = 0x38E,
+    IA32_PERF_GLOBAL_CTRL = 0x38F,
+    IA32_PERF_GLOBAL_OVF_CTRL = 0x390,
+    IA32_VMX_BASIC = 0x480,
+    IA32_VMX_PINBASED_CTLS = 0x481,
+    IA32_VMX_PROCBASED_CTLS = 0x482,
+    IA32_VMX_EXIT_CTLS = 0x483,
+    IA32_VMX_ENTRY_CTLS = 0x484,
+    IA32_VMX_MISC = 0x485,
+    IA32_VMX_CR0_FIXED0 = 0x486,
+    IA32_VMX_CR0_FIXED1 = 0x487,
+    IA32_VMX_CR4_FIXED0 = 0x488,
+    IA32_VMX_CR4_FIXED1 = 0x489,
+    IA32_VMX_VMCS_ENUM = 0x48A,
+    IA32_VMX_PROCBASED_CTLS2 = 0x48B,
+    IA32_VMX_EPT_VPID_CAP = 0x48C,
+    IA32_VMX_TRUE_PINBASED_CTLS = 0x48D,
+    IA32_VMX_TRUE_PROCBASED_CTLS = 0x48E,
+    IA32_VMX_TRUE_EXIT_CTLS = 0x48F,
+    IA32_VMX_TRUE_ENTRY_CTLS = 0x490,
+    IA32_VMX_VMFUNC = 0x491,
+    IA32_DS_AREA = 0x600,
+    IA32_TSC_DEADLINE = 0x6E0,
+    IA32_X2APIC_FIRST = 0x800, /* the register at xAPIC offset 0x10 * n is MSR 0x800 + n */
+    IA32_X2APIC_LAST = 0x83F,
+    IA32_XSS = 0xDA0,
+};
+
+/* These have numbers beyond what an int holds. */
+#define IA32_EFER           0xC0000080u
+#define IA32_STAR           0xC0000081u
+#define IA32_LSTAR          0xC0000082u
+#define IA32_CSTAR          0xC0000083u
+#define IA32_FMASK          0xC0000084u
+#define IA32_FS_BASE        0xC0000100u
+#define IA32_GS_BASE        0xC0000101u
+#define IA32_KERNEL_GS_BASE 0xC0000102u
+#define IA32_TSC_AUX        0xC0000103u
+
+#define EFER_SCE BIT(0)
+#define EFER_LME BIT(8)
+#define EFER_LMA BIT(10)
+#define EFER_NXE BIT(11)
+
+#define APIC_BASE_BSP    BIT(8)
+#define APIC_BASE_X2APIC BIT(10)
+#define APIC_BASE_ENABLE BIT(11)
+
+#define FEATURE_CONTROL_LOCK        BIT(0)
+#define FEATURE_CONTROL_VMX_IN_SMX  BIT(1)
+#define FEATURE_CONTROL_VMX_OUT_SMX BIT(2)
+
+/* IA32_PAT as a reset leaves it, SDM 3A 12.12.4. */
+#define PAT_RESET_VALUE UINT64_C(0x0007040600070406)
+
+/* SDM 3D A.1: IA32_VMX_BASIC. */
+#define VMX_BASIC_TRUE_CTLS BIT(55)
+
+/* SDM 3D A.6: IA32_VMX_MISC. */
+#define VMX_MISC_TIMER_RATE_MASK    UINT64_C(0x1F)
+#define VMX_MISC_ACTIVITY_HLT       BIT(6)
+#define VMX_MISC_ACTIVITY_WAIT_SIPI BIT(8)
+
+/* SDM 3D A.10: IA32_VMX_EPT_VPID_CAP. */
+#define EPT_CAP_EXECUTE_ONLY     BIT(0)
+#define EPT_CAP_WALK_4           BIT(6)
+#define EPT_CAP_UC               BIT(8)
+#define EPT_CAP_WB               BIT(14)
+#define EPT_CAP_2M               BIT(16)
+#define EPT_CAP_1G               BIT(17)
+#define EPT_CAP_INVEPT           BIT(20)
+#define EPT_CAP_AD               BIT(21)
+#define EPT_CAP_EXIT_INFO        BIT(22) /* advanced VM-exit information for EPT violations */
+#define EPT_CAP_INVEPT_SINGLE    BIT(25)
+#define EPT_CAP_INVEPT_ALL       BIT(26)
+#define VPID_CAP_INVVPID         BIT(32)
+#define VPID_CAP_INVVPID_ADDRESS BIT(40)
+#define VPID_CAP_INVVPID_SINGLE  BIT(41)
+#define VPID_CAP_INVVPID_ALL     BIT(42)
+
+#endif

@@ -1,0 +1,3 @@
+#include "hv/state.h"
+
+struct hv_state hv_state;
