@@ -5,7 +5,8 @@
  */
 #include "guest-images/lib/guest.h"
 
-#define DEFAULT_N 40000
+#define DEFAULT_N    60000
+#define MAX_THINKING 16
 
 struct node {
     struct node *next;
@@ -26,6 +27,8 @@ static void push(void *arg)
     for (uint64_t i = 0; i < pushes; i++, node++) {
         node->next = head;
         node->payload = random_next(&state);
+        for (uint64_t k = node->payload % MAX_THINKING; k > 0; k--)
+            __asm__ volatile("");
         head = node;
     }
 }

@@ -2,7 +2,7 @@
  * Two matrix products of 1024 x K by K x 1024, one of 64-bit integers and one of doubles (SSE2): 16 MiB of
  * results. K is small, so that the instructions stay few for so much memory. CPUs take blocks of rows as they
  * come: the products are always the same, who made which rows is not. `n` is the number of rows and columns
- * (even).
+ * (a multiple of 4).
  */
 #include <emmintrin.h>
 #include <string.h>
@@ -10,7 +10,8 @@
 #include "guest-images/lib/guest.h"
 
 #define DEFAULT_N  1024
-#define INNER      8
+#define INNER      6
+#define STRIP      4 /* columns made at a time */
 #define BLOCK_ROWS 8
 #define SMALL      0xFF /* keeps every sum of doubles exact */
 
@@ -24,28 +25,40 @@ static void int_row(uint64_t row)
     const uint64_t *left = int_left + row * INNER;
     uint64_t *product = int_product + row * size;
 
-    for (uint64_t column = 0; column < size; column++) {
-        uint64_t sum = 0;
+    for (uint64_t column = 0; column < size; column += STRIP) {
+        const uint64_t *right = int_right + column;
+        uint64_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
 
-        for (unsigned k = 0; k < INNER; k++)
-            sum += left[k] * int_right[k * size + column];
-        product[column] = sum;
+        for (unsigned k = 0; k < INNER; k++, right += size) {
+            s0 += left[k] * right[0];
+            s1 += left[k] * right[1];
+            s2 += left[k] * right[2];
+            s3 += left[k] * right[3];
+        }
+        product[column] = s0;
+        product[column + 1] = s1;
+        product[column + 2] = s2;
+        product[column + 3] = s3;
     }
 }
 
 static void double_row(uint64_t row)
 {
+    const double *left = double_left + row * INNER;
     double *product = double_product + row * size;
-    __m128d left[INNER];
 
-    for (unsigned k = 0; k < INNER; k++)
-        left[k] = _mm_set1_pd(double_left[row * INNER + k]);
-    for (uint64_t column = 0; column < size; column += 2) {
-        __m128d sum = _mm_setzero_pd();
+    for (uint64_t column = 0; column < size; column += STRIP) {
+        const double *right = double_right + column;
+        __m128d s0 = _mm_setzero_pd(), s1 = _mm_setzero_pd();
 
-        for (unsigned k = 0; k < INNER; k++)
-            sum = _mm_add_pd(sum, _mm_mul_pd(left[k], _mm_load_pd(&double_right[k * size + column])));
-        _mm_store_pd(&product[column], sum);
+        for (unsigned k = 0; k < INNER; k++, right += size) {
+            __m128d factor = _mm_set1_pd(left[k]);
+
+            s0 = _mm_add_pd(s0, _mm_mul_pd(factor, _mm_load_pd(right)));
+            s1 = _mm_add_pd(s1, _mm_mul_pd(factor, _mm_load_pd(right + 2)));
+        }
+        _mm_store_pd(&product[column], s0);
+        _mm_store_pd(&product[column + 2], s1);
     }
 }
 
@@ -85,7 +98,7 @@ int main(void)
 {
     uint64_t int_hash = HASH_START, double_hash = HASH_START, owners = HASH_START, bits;
 
-    size = arg_number("n", DEFAULT_N) & ~UINT64_C(1);
+    size = arg_number("n", DEFAULT_N) / STRIP * STRIP;
     fill(arg_number("seed", 1));
     block_owner = memory_pages((size / BLOCK_ROWS + 1) * sizeof(*block_owner));
     run_on_all(multiply, NULL);

@@ -6,7 +6,7 @@
 #include "guest-images/lib/guest.h"
 
 #define SLOTS     256
-#define DEFAULT_N 20000
+#define DEFAULT_N 60000
 
 /* Positions count up without end; each side writes only its own, on a page of its own. */
 struct side {
