@@ -57,13 +57,13 @@ enum msr_number {
 
 /* What the guest's RDMSR or WRMSR of an MSR is. */
 enum msr_class {
-    VMSR_CLASS_FAULT = 0, /* #GP(0) */
-    VMSR_CLASS_PASS,      /* vCPU context that the CPU checks itself: may be open in the MSR bitmaps */
-    VMSR_CLASS_CONTEXT,   /* vCPU context whose writes must be checked: EFER, PAT */
-    VMSR_CLASS_STORED,    /* vmsrs_read() / vmsrs_write(): constants and ranges without effect */
-    VMSR_CLASS_APIC,      /* vlapic_msr_reg() */
-    VMSR_CLASS_TIME,      /* IA32_TSC: a read of guest time */
-    VMSR_CLASS_COUNT
+    MSR_CLASS_FAULT = 0, /* #GP(0) */
+    MSR_CLASS_PASS,      /* vCPU context that the CPU checks itself: may be open in the MSR bitmaps */
+    MSR_CLASS_CONTEXT,   /* vCPU context whose writes must be checked: EFER, PAT */
+    MSR_CLASS_STORED,    /* vmsrs_read() / vmsrs_write(): constants and ranges without effect */
+    MSR_CLASS_APIC,      /* vlapic_msr_reg() */
+    MSR_CLASS_TIME,      /* IA32_TSC: a read of guest time */
+    MSR_CLASS_COUNT
 };
 
 /* One line of the table: MSRs first..last. */
