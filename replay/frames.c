@@ -15,6 +15,12 @@ void frames_init(struct frame_pool *pool, uint8_t *base, uint32_t *stack, uint32
         stack[i] = count - 1 - i;
 }
 
+/* Others may look at the count without the lock, by frames_free(). */
+static void set_free_count(struct frame_pool *pool, uint32_t count)
+{
+    __atomic_store_n(&pool->free_count, count, __ATOMIC_RELAXED);
+}
+
 uint32_t frame_alloc(struct frame_pool *pool, bool from_reserve)
 {
     uint32_t keep = from_reserve ? 0 : pool->reserve;
@@ -22,7 +28,8 @@ uint32_t frame_alloc(struct frame_pool *pool, bool from_reserve)
 
     spin_lock(&pool->lock);
     if (pool->free_count > keep) {
-        frame = pool->free[--pool->free_count];
+        frame = pool->free[pool->free_count - 1];
+        set_free_count(pool, pool->free_count - 1);
         pool->low_mark = MIN(pool->low_mark, pool->free_count);
     }
     spin_unlock(&pool->lock);
@@ -34,7 +41,8 @@ void frame_free(struct frame_pool *pool, uint32_t frame)
     HV_CHECK(frame < pool->count);
     spin_lock(&pool->lock);
     HV_CHECK(pool->free_count < pool->count);
-    pool->free[pool->free_count++] = frame;
+    pool->free[pool->free_count] = frame;
+    set_free_count(pool, pool->free_count + 1);
     spin_unlock(&pool->lock);
 }
 

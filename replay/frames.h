@@ -27,6 +27,12 @@ void frames_init(struct frame_pool *pool, uint8_t *base, uint32_t *stack, uint32
 uint32_t frame_alloc(struct frame_pool *pool, bool from_reserve);
 void frame_free(struct frame_pool *pool, uint32_t frame);
 
+/* Free frames at this moment, those of the reserve included. */
+static inline uint32_t frames_free(const struct frame_pool *pool)
+{
+    return __atomic_load_n(&pool->free_count, __ATOMIC_RELAXED);
+}
+
 static inline void *frame_data(const struct frame_pool *pool, uint32_t frame)
 {
     return pool->base + (uint64_t)frame * PAGE_SIZE;

@@ -3,11 +3,18 @@
 #include "hv/base/check.h"
 #include "hv/base/digest.h"
 
+/* What remains in use when every actor is at rest and parked, and what a chunk asks for to begin. */
+static uint64_t order_least_frames(const struct order_config *config)
+{
+    return (uint64_t)config->pages + (uint64_t)config->vcpus * config->chunk_pages + config->frames_low;
+}
+
 bool order_init(struct commit_order *order, const struct order_config *config)
 {
     HV_CHECK((config->ring_size & (config->ring_size - 1)) == 0);
     HV_CHECK(config->ring_size >= 2 * (config->vcpus + 1) * config->chunk_pages);
     HV_CHECK(config->vcpus <= ORDER_MAX_ACTORS);
+    HV_CHECK(config->frames_low > config->pool->reserve);
     *order = (struct commit_order){.table = config->table,
                                    .pages = config->pages,
                                    .ring = config->ring,
@@ -17,6 +24,8 @@ bool order_init(struct commit_order *order, const struct order_config *config)
                                    .frames_low = config->frames_low,
                                    .token = ORDER_NO_VCPU,
                                    .pool = config->pool};
+    if (config->pool->count < order_least_frames(config))
+        return false;
     for (uint32_t i = 0; i < config->pages; i++) {
         uint32_t frame = frame_alloc(config->pool, true);
         if (frame == FRAME_NONE)
@@ -64,7 +73,7 @@ static void park_laggards(struct commit_order *order, uint64_t allowed)
 
 static bool frames_short(const struct commit_order *order)
 {
-    return __atomic_load_n(&order->pool->free_count, __ATOMIC_RELAXED) < order->frames_low;
+    return frames_free(order->pool) < order->frames_low;
 }
 
 bool order_has_room(struct commit_order *order)
@@ -83,6 +92,7 @@ bool order_has_room(struct commit_order *order)
         reclaim(order);
     }
     room = order->head - order->tail + need <= order->ring_size && !frames_short(order);
+    __atomic_store_n(&order->room_wanted, !room, __ATOMIC_RELAXED);
     spin_unlock(&order->lock);
     return room;
 }
@@ -143,13 +153,16 @@ void order_append(struct commit_order *order, uint64_t seq, uint32_t vcpu, uint3
     order->ring[order->head & (order->ring_size - 1)] =
         (struct commit_entry){.seq = seq, .gpn = gpn, .frame = frame, .old_frame = page->frame, .vcpu = vcpu};
     page->frame = frame;
-    page->seq = seq;
+    __atomic_store_n(&page->seq, seq, __ATOMIC_RELEASE); /* validation looks at it without the lock */
     __atomic_store_n(&order->head, order->head + 1, __ATOMIC_RELEASE);
 }
 
 uint64_t order_next_digest(const struct commit_order *order, uint64_t seq, uint64_t commit_digest)
 {
-    return digest_word(digest_word(order->digest, commit_digest), seq);
+    uint64_t mixed = digest_word(commit_digest, seq);
+
+    /* Two words go in, one into each half of the digest: so both have to carry all of the commit. */
+    return digest_word(digest_word(order->digest, mixed), mixed >> 32 | mixed << 32);
 }
 
 void order_publish(struct commit_order *order, uint64_t seq, uint64_t commit_digest)

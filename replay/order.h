@@ -54,6 +54,7 @@ struct commit_order {
     uint32_t vcpus;
     uint32_t frames_low; /* with fewer free frames than this no chunk begins */
     uint32_t token;      /* vCPU that alone may commit, or ORDER_NO_VCPU */
+    bool room_wanted;    /* the last order_has_room() said no */
     struct view_place place[ORDER_MAX_ACTORS];
     struct frame_pool *pool;
 };
@@ -66,10 +67,17 @@ struct order_config {
     uint32_t ring_size;
     uint32_t chunk_pages;
     uint32_t vcpus; /* actors: vCPUs, and devices that write guest memory */
+    /*
+     * No chunk begins with fewer free frames. Above the pool's reserve, or chunks would begin that cannot
+     * make a single copy; replay: at least vcpus * chunk_pages, then no chunk ever lacks a frame.
+     */
     uint32_t frames_low;
 };
 
-/* Every guest page gets a frame of the pool, in order; false where the pool is too small. */
+/*
+ * Every guest page gets a frame of the pool, in order. False where the pool is smaller than pages + vcpus *
+ * chunk_pages + frames_low: actors at rest keep private copies, and could then wait for frames for ever.
+ */
 bool order_init(struct commit_order *order, const struct order_config *config);
 
 static inline uint64_t order_seq(const struct commit_order *order)
@@ -83,11 +91,22 @@ static inline const struct commit_entry *order_entry(const struct commit_order *
 }
 
 /*
- * True where the ring can take what every running chunk may still append, and frames are not short; asked
- * before a chunk begins, by a vCPU at rest.
- * Frees what no view needs any more, and parks resting vCPUs that hold too much.
+ * True where the ring can take what every running chunk may still append, and frames are not short. Frees
+ * what no view needs any more, and parks resting vCPUs that hold too much. Asked before a chunk begins, by a
+ * vCPU at rest (its own place may be what is in the way); once per chunk: one that is run again after a
+ * squash needs no new answer.
  */
 bool order_has_room(struct commit_order *order);
+
+/*
+ * True after someone asked for room in vain. A chunk that is finished but may not commit yet (another vCPU
+ * has the token; replay: it is not its turn) holds back frames and list entries that the one it waits for may
+ * need: so while it waits it looks here, and if it is true it squashes and rests until there is room.
+ */
+static inline bool order_room_wanted(const struct commit_order *order)
+{
+    return __atomic_load_n(&order->room_wanted, __ATOMIC_RELAXED);
+}
 
 /* Marks vCPU's view as resting (its vCPU waits outside a chunk) or not; false: it was parked, rebuild it. */
 void order_rest(struct commit_order *order, uint32_t vcpu);
