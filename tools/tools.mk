@@ -1,3 +1,28 @@
-# The host tool.
-retro:
+# The host tool retro: build/retro, and build/retro-asan with sanitizers for tests.
+
+RETRO_SRC    := $(wildcard tools/retro/*.c)
+RETRO_PURE   := $(wildcard hv/base/digest.c replay/link*.c replay/log_*.c) test/fake/check.c
+RETRO_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARN) -I. -g -MMD -MP -DRV_HOST=1
+RETRO_LIBS   := -ljansson
+RETRO_OBJ    := $(patsubst %.c,$(BUILD)/retro-obj/%.o,$(RETRO_SRC) $(RETRO_PURE))
+RETRO_ASAN   := $(patsubst %.c,$(BUILD)/retro-asan-obj/%.o,$(RETRO_SRC) $(RETRO_PURE))
+RETRO_SANITIZE := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+$(BUILD)/retro-obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(HOST_CC) $(RETRO_CFLAGS) -O2 -c $< -o $@
+
+$(BUILD)/retro-asan-obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(HOST_CC) $(RETRO_CFLAGS) $(RETRO_SANITIZE) -c $< -o $@
+
+$(BUILD)/retro: $(RETRO_OBJ)
+	$(HOST_CC) $^ $(RETRO_LIBS) -o $@
+
+$(BUILD)/retro-asan: $(RETRO_ASAN)
+	$(HOST_CC) $(RETRO_SANITIZE) $^ $(RETRO_LIBS) -o $@
+
+retro: $(BUILD)/retro ## build the host tool (build/retro)
+
+-include $(RETRO_OBJ:.o=.d) $(RETRO_ASAN:.o=.d)
 .PHONY: retro

@@ -1,0 +1,243 @@
+/* retro dump: the records of a log, as text or as JSON lines. */
+#include "tools/retro/logmap.h"
+#include "tools/retro/names.h"
+#include "tools/retro/retro.h"
+#include "tools/retro/util.h"
+#include "tools/retro/verdict.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { OPTION_FROM = 256, OPTION_TO };
+
+struct dump_args {
+    const char *path;
+    bool json;
+    uint64_t from, to;
+    int vcpu;    /* -1: all */
+    bool damage; /* a record could not be decoded */
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct dump_args *args = state->input;
+    uint64_t number;
+
+    switch (key) {
+    case 'j':
+        args->json = true;
+        return 0;
+    case OPTION_FROM:
+    case OPTION_TO:
+        if (!parse_number(arg, 0, UINT64_MAX, key == OPTION_FROM ? &args->from : &args->to))
+            argp_error(state, "'%s' is not the seq of a commit", arg);
+        return 0;
+    case 'n':
+        if (!parse_number(arg, 0, MAX_VCPUS - 1, &number))
+            argp_error(state, "--vcpu: '%s' is not a number from 0 to %u", arg, MAX_VCPUS - 1);
+        args->vcpu = (int)number;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (args->path)
+            argp_error(state, "more than one log given");
+        args->path = arg;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "give a log");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static json_t *json_of_position(const struct rec_position *p, bool rep)
+{
+    json_t *o = json_object();
+
+    json_object_set_new(o, "rip", json_hex(p->rip));
+    json_object_set_new(o, "rflags", json_hex(p->rflags));
+    if (rep)
+        json_object_set_new(o, "rcx", json_hex(p->rcx));
+    json_object_set_new(o, "duration", json_integer((json_int_t)p->duration));
+    json_object_set_new(o, "regs_check", json_sprintf("%08" PRIx32, p->regs_check));
+    json_object_set_new(o, "state_check", json_sprintf("%08" PRIx32, p->state_check));
+    return o;
+}
+
+static void chunk_json(json_t *o, const struct rec_chunk *c)
+{
+    json_object_set_new(o, "vcpu", json_integer(c->vcpu));
+    json_object_set_new(o, "end", json_string(end_name(c->end)));
+    json_object_set_new(o, "lag", json_integer(c->lag));
+    json_object_set_new(o, "digest", json_sprintf("%04x", c->digest));
+    if (c->flags & REC_F_TIME)
+        json_object_set_new(o, "time_base", json_integer((json_int_t)c->time_base));
+    if (c->event_count) {
+        json_t *events = json_array();
+        for (unsigned i = 0; i < c->event_count; i++)
+            json_array_append_new(events, json_pack("{s:s, s:i}", "kind", event_name(c->events[i].kind),
+                                                    "vector", (int)c->events[i].vector));
+        json_object_set_new(o, "events", events);
+    }
+    if (c->end == REC_END_POSITION)
+        json_object_set_new(o, "position", json_of_position(&c->position, c->flags & REC_F_REP));
+}
+
+static void print_commit_json(uint64_t seq, uint64_t offset, const struct rec_commit *commit)
+{
+    json_t *o = json_object();
+
+    json_object_set_new(o, "seq", json_integer((json_int_t)seq));
+    json_object_set_new(o, "offset", json_integer((json_int_t)offset));
+    json_object_set_new(o, "kind", json_string(commit->kind == REC_CHUNK ? "chunk" : "input"));
+    if (commit->kind == REC_CHUNK) {
+        chunk_json(o, &commit->chunk);
+    } else {
+        char hex[2 * REC_MAX_INPUT + 1];
+        for (unsigned i = 0; i < commit->input.length; i++)
+            sprintf(hex + 2 * i, "%02x", commit->input.data[i]);
+        json_object_set_new(o, "device", json_string(device_name(commit->input.device)));
+        json_object_set_new(o, "digest", json_sprintf("%04x", commit->input.digest));
+        json_object_set_new(o, "data", json_stringn(hex, 2 * commit->input.length));
+    }
+    json_print(o);
+}
+
+static void print_chunk(const struct rec_chunk *c)
+{
+    const struct rec_position *p = &c->position;
+
+    printf(" vcpu %u %-8s lag %-3" PRIu32 " digest %04x", c->vcpu, end_name(c->end), c->lag, c->digest);
+    if (c->flags & REC_F_TIME)
+        printf(" time %" PRIu64, c->time_base);
+    for (unsigned i = 0; i < c->event_count; i++)
+        printf(" %s:%02x", event_name(c->events[i].kind), c->events[i].vector);
+    if (c->end != REC_END_POSITION)
+        return;
+    printf(" rip %" PRIx64 " rflags %" PRIx64, p->rip, p->rflags);
+    if (c->flags & REC_F_REP)
+        printf(" rcx %" PRIx64, p->rcx);
+    printf(" duration %" PRIu64 " regs %08" PRIx32 " state %08" PRIx32, p->duration, p->regs_check,
+           p->state_check);
+}
+
+static void print_commit(uint64_t seq, const struct rec_commit *commit)
+{
+    printf("%8" PRIu64, seq);
+    if (commit->kind == REC_CHUNK) {
+        print_chunk(&commit->chunk);
+    } else {
+        printf(" input %s digest %04x data", device_name(commit->input.device), commit->input.digest);
+        for (unsigned i = 0; i < commit->input.length; i++)
+            printf(" %02x", commit->input.data[i]);
+    }
+    putchar('\n');
+}
+
+static bool wanted(const struct dump_args *args, uint64_t seq, const struct rec_commit *commit)
+{
+    if (seq < args->from || seq > args->to)
+        return false;
+    return args->vcpu < 0 || (commit->kind == REC_CHUNK && commit->chunk.vcpu == args->vcpu);
+}
+
+static void dump_commits(struct dump_args *args, const struct log_reader *r, const struct log_block *b)
+{
+    struct rec_commit commit = {0};
+    struct log_commits it;
+    enum log_step step;
+
+    if (b->first > args->to || b->first + b->count <= args->from)
+        return;
+    log_commits_begin(&it, r, b);
+    while ((step = log_commits_next(&it, &commit)) == LOG_COMMIT) {
+        if (!wanted(args, it.seq, &commit))
+            continue;
+        if (args->json)
+            print_commit_json(it.seq, it.offset, &commit);
+        else
+            print_commit(it.seq, &commit);
+    }
+    if (step == LOG_COMMITS_ERROR && !args->damage) {
+        args->damage = true;
+        fail(RETRO_DAMAGED, "%s: %s at offset %" PRIu64, args->path, log_error_text(it.error), it.offset);
+    }
+}
+
+/* Bytes that are no text print as dots. */
+static void print_text(const uint8_t *bytes, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (bytes[i] == '\n')
+            fputs("\\n", stdout);
+        else
+            putchar(bytes[i] >= ' ' && bytes[i] < 0x7f ? bytes[i] : '.');
+    }
+}
+
+static void dump_block(void *context, const struct log_reader *r, const struct log_block *b)
+{
+    struct dump_args *args = context;
+    bool text = b->type == LOG_TYPE_CONSOLE || b->type == LOG_TYPE_MESSAGE;
+
+    if (args->json) {
+        json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:I}", "kind", "block", "type", log_type_name(b->type),
+                              "number", (json_int_t)b->number, "offset", (json_int_t)b->offset, "length",
+                              (json_int_t)b->length);
+        if (b->type == LOG_TYPE_COMMITS) {
+            json_object_set_new(o, "first", json_integer((json_int_t)b->first));
+            json_object_set_new(o, "count", json_integer(b->count));
+            json_object_set_new(o, "running_digest", json_hex(b->digest));
+        } else if (b->type == LOG_TYPE_HEADER) {
+            json_object_set_new(o, "header", json_of_header(&r->header));
+        } else if (b->type == LOG_TYPE_TRAILER) {
+            json_object_set_new(o, "trailer", json_of_trailer(&r->trailer, r->header.vcpus));
+        }
+        json_print(o);
+    } else {
+        printf("# block %" PRIu32 " %s at %" PRIu64 ", %" PRIu32 " bytes", b->number, log_type_name(b->type),
+               b->offset, b->length);
+        if (b->type == LOG_TYPE_COMMITS)
+            printf(", commits %" PRIu64 "..%" PRIu64 ", running digest %016" PRIx64, b->first,
+                   b->first + b->count - 1, b->digest);
+        if (text) {
+            fputs(": ", stdout);
+            print_text(b->payload, b->length);
+        }
+        putchar('\n');
+    }
+    if (b->type == LOG_TYPE_COMMITS)
+        dump_commits(args, r, b);
+}
+
+int command_dump(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"json", 'j', NULL, 0, "Print JSON lines", 0},
+        {"from", OPTION_FROM, "SEQ", 0, "First commit to print", 0},
+        {"to", OPTION_TO, "SEQ", 0, "Last commit to print", 0},
+        {"vcpu", 'n', "N", 0, "Print chunks of this vCPU only", 0},
+        {0},
+    };
+    static const struct argp argp = {.options = options,
+                                     .parser = parse,
+                                     .args_doc = "LOG",
+                                     .doc = "Prints the blocks and records of a log."};
+    struct dump_args args = {.from = 0, .to = UINT64_MAX, .vcpu = -1};
+    struct log_reader r;
+    struct logmap m;
+
+    if (argp_parse(&argp, argc, argv, 0, NULL, &args))
+        return RETRO_USAGE;
+    int code = logmap_open(&m, args.path);
+    if (code == RETRO_OK) {
+        enum log_status status = logmap_walk(&m, &r, dump_block, &args);
+        fflush(stdout);
+        code = logmap_report(&m, args.path, &r, status);
+        if (args.damage)
+            code = RETRO_DAMAGED;
+    }
+    logmap_close(&m);
+    return code;
+}

@@ -1,0 +1,102 @@
+#include "tools/retro/logmap.h"
+#include "tools/retro/retro.h"
+#include "tools/retro/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Address space is cheap: mapping past the end of the file saves a remap for every block. */
+#define MAP_STEP ((size_t)64 << 20)
+
+int logmap_init(struct logmap *m, int fd, size_t size)
+{
+    *m = (struct logmap){.fd = fd};
+    return logmap_grow(m, size);
+}
+
+int logmap_grow(struct logmap *m, size_t size)
+{
+    if (size > m->mapped || !m->bytes) {
+        size_t wanted = ALIGN_UP(size + MAP_STEP + size / 2, MAP_STEP);
+        void *p = mmap(NULL, wanted, PROT_READ, MAP_SHARED | MAP_NORESERVE, m->fd, 0);
+
+        if (p == MAP_FAILED)
+            return -1;
+        if (m->bytes)
+            munmap((void *)m->bytes, m->mapped);
+        m->bytes = p;
+        m->mapped = wanted;
+    }
+    m->size = size;
+    return 0;
+}
+
+int logmap_open(struct logmap *m, const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    *m = (struct logmap){.fd = fd};
+    if (fd < 0)
+        return fail(RETRO_IO, "cannot open the log %s: %s", path, strerror(errno));
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+        return fail(RETRO_IO, "%s is not a regular file", path);
+    if (logmap_grow(m, (size_t)st.st_size))
+        return fail(RETRO_IO, "cannot map the log %s: %s", path, strerror(errno));
+    return RETRO_OK;
+}
+
+void logmap_close(struct logmap *m)
+{
+    if (m->bytes)
+        munmap((void *)m->bytes, m->mapped);
+    if (m->fd >= 0)
+        close(m->fd);
+    *m = (struct logmap){.fd = -1};
+}
+
+enum log_status logmap_walk(const struct logmap *m, struct log_reader *r,
+                            void (*visit)(void *context, const struct log_reader *r,
+                                          const struct log_block *b),
+                            void *context)
+{
+    struct log_block block;
+    enum log_status status;
+
+    log_reader_init(r);
+    while ((status = log_reader_next(r, m->bytes, m->size, &block)) == LOG_BLOCK) {
+        if (visit)
+            visit(context, r, &block);
+    }
+    return status;
+}
+
+int logmap_header(const struct logmap *m, const char *path, struct log_reader *r, enum log_status *status)
+{
+    *status = logmap_walk(m, r, NULL, NULL);
+    if (r->have_header)
+        return RETRO_OK;
+    if (m->size == 0)
+        return fail(RETRO_INCOMPLETE, "%s is empty", path);
+    return logmap_report(m, path, r, *status);
+}
+
+int logmap_report(const struct logmap *m, const char *path, const struct log_reader *r,
+                  enum log_status status)
+{
+    unsigned long long offset = r->offset;
+
+    if (status == LOG_END)
+        return RETRO_OK;
+    if (status == LOG_ERROR && r->bad_type)
+        return fail(RETRO_DAMAGED, "%s: %s (type 0x%04x) at offset %llu", path, log_error_text(r->error),
+                    r->bad_type, offset);
+    if (status == LOG_ERROR)
+        return fail(RETRO_DAMAGED, "%s: %s at offset %llu", path, log_error_text(r->error), offset);
+    return fail(RETRO_INCOMPLETE, "%s was cut off: usable are %llu of its %zu bytes, up to commit %llu", path,
+                offset, m->size, (unsigned long long)r->next - 1);
+}

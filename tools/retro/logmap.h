@@ -1,0 +1,46 @@
+/* A log file seen as memory, while it is being written or whole; what log_reader wants. */
+#ifndef RV_TOOLS_RETRO_LOGMAP_H
+#define RV_TOOLS_RETRO_LOGMAP_H
+
+#include "replay/log_codec.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct logmap {
+    int fd;
+    const uint8_t *bytes; /* NULL while nothing is mapped */
+    size_t mapped;        /* address space taken; only `size` of it may be read */
+    size_t size;          /* bytes of the file */
+};
+
+/* Maps a file open for reading, `size` bytes of it. Returns 0, or -1 with errno set. */
+int logmap_init(struct logmap *m, int fd, size_t size);
+/* The file has grown to `size` bytes. Returns as logmap_init does; `bytes` may move. */
+int logmap_grow(struct logmap *m, size_t size);
+/* Opens a log that exists. Prints a message and returns an exit code where it fails, else RETRO_OK. */
+int logmap_open(struct logmap *m, const char *path);
+/* Unmaps, and closes the file. */
+void logmap_close(struct logmap *m);
+
+/*
+ * Reads all blocks of `m`, stopping at the first that is damaged. `visit` (may be NULL) is called for
+ * each. Returns the reader's last status: LOG_END, LOG_NEED_MORE (cut off) or LOG_ERROR.
+ */
+enum log_status logmap_walk(const struct logmap *m, struct log_reader *r,
+                            void (*visit)(void *context, const struct log_reader *r,
+                                          const struct log_block *b),
+                            void *context);
+
+/*
+ * Reads the whole log and its header, for commands that need nothing else. Damage and cuts behind the
+ * header are told in `status` alone. Prints a message and returns an exit code if there is no header.
+ */
+int logmap_header(const struct logmap *m, const char *path, struct log_reader *r, enum log_status *status);
+
+/* The exit code for how a walk ended: RETRO_OK, RETRO_INCOMPLETE or RETRO_DAMAGED; prints what is wrong. */
+int logmap_report(const struct logmap *m, const char *path, const struct log_reader *r,
+                  enum log_status status);
+
+#endif

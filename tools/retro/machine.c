@@ -1,0 +1,247 @@
+#include "tools/retro/machine.h"
+#include "tools/retro/emulator.h"
+#include "tools/retro/retro.h"
+#include "tools/retro/source.h"
+#include "tools/retro/util.h"
+
+#include "replay/record.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    OPTION_CHUNK = 256,
+    OPTION_SEED,
+    OPTION_CHAOS,
+    OPTION_HV,
+    OPTION_IPS,
+    OPTION_HOME,
+    OPTION_CONSOLE,
+    OPTION_KEEP,
+    OPTION_JSON,
+};
+
+/* How long the emulator may take to end by itself once the hypervisor has told its result. */
+static const double END_GRACE = 5.0;
+
+static error_t parse_common(int key, char *arg, struct argp_state *state)
+{
+    struct machine_options *o = state->input;
+    uint64_t number;
+
+    switch (key) {
+    case 'g':
+        o->guest = arg;
+        return 0;
+    case OPTION_HV:
+        o->words = arg;
+        return 0;
+    case 'e':
+        o->emulator = arg;
+        return 0;
+    case OPTION_IPS:
+        if (!parse_number(arg, 1, UINT32_MAX, &number))
+            argp_error(state, "--ips: '%s' is not a number of instructions per second", arg);
+        o->ips = (unsigned)number;
+        return 0;
+    case 't':
+        if (!parse_number(arg, 0, 1000000, &number))
+            argp_error(state, "--timeout: '%s' is not a number of seconds", arg);
+        o->timeout = (double)number;
+        return 0;
+    case OPTION_HOME:
+        o->home = arg;
+        return 0;
+    case OPTION_CONSOLE:
+        o->console_file = arg;
+        return 0;
+    case OPTION_KEEP:
+        o->keep = true;
+        return 0;
+    case OPTION_JSON:
+        o->json = true;
+        return 0;
+    case 'v':
+        o->verbose++;
+        return 0;
+    case ARGP_KEY_END:
+        if (!o->guest)
+            argp_error(state, "give the guest's image by --guest");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option common_options[] = {
+    {"guest", 'g', "ELF", 0, "The guest's image", 0},
+    {"hv", OPTION_HV, "WORDS", 0, "Further words for the hypervisor's command line", 0},
+    {"emulator", 'e', "NAME", 0, "Emulator, as tools/emulate knows it (bochs)", 0},
+    {"ips", OPTION_IPS, "N", 0, "Emulated instructions per emulated second", 0},
+    {"timeout", 't', "SECONDS", 0, "Give up after this time; 0 for never (600)", 0},
+    {"home", OPTION_HOME, "DIR", 0, "Retrovisor's directory (default: $RETROVISOR_HOME, or beside retro)", 0},
+    {"console", OPTION_CONSOLE, "FILE", 0, "Write the guest's console to FILE too", 0},
+    {"keep", OPTION_KEEP, NULL, 0, "Keep the temporary files and name their place", 0},
+    {"json", OPTION_JSON, NULL, 0, "Print the verdict as JSON; the console is then not shown", 0},
+    {"verbose", 'v', NULL, 0, "Show foreign text on the line too (BIOS, boot loader)", 0},
+    {0},
+};
+
+const struct argp machine_argp = {.options = common_options, .parser = parse_common};
+
+static error_t parse_guest(int key, char *arg, struct argp_state *state)
+{
+    struct machine_options *o = state->input;
+    uint64_t number;
+
+    switch (key) {
+    case 'n':
+        if (!parse_number(arg, 1, MAX_VCPUS, &number))
+            argp_error(state, "--vcpus: '%s' is not a number from 1 to %u", arg, MAX_VCPUS);
+        o->vcpus = (unsigned)number;
+        return 0;
+    case 'm':
+        if (!parse_size(arg, &o->memory) || o->memory % (1u << 20))
+            argp_error(state, "--mem: '%s' is not a whole number of MiB, such as 64M", arg);
+        return 0;
+    case 'a':
+        o->append = arg;
+        return 0;
+    case OPTION_CHUNK:
+        if (!parse_number(arg, 1, UINT64_MAX, &o->chunk))
+            argp_error(state, "--chunk: '%s' is not a number of timer ticks", arg);
+        o->has_chunk = true;
+        return 0;
+    case OPTION_SEED:
+        if (!parse_number(arg, 0, UINT64_MAX, &o->seed))
+            argp_error(state, "--seed: '%s' is not a number", arg);
+        o->has_seed = true;
+        return 0;
+    case OPTION_CHAOS:
+        if (!parse_number(arg, 0, UINT64_MAX, &o->chaos))
+            argp_error(state, "--chaos: '%s' is not a number", arg);
+        o->has_chaos = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option guest_options[] = {
+    {"vcpus", 'n', "N", 0, "Virtual CPUs (2)", 0},
+    {"mem", 'm', "SIZE", 0, "Guest memory (64M)", 0},
+    {"append", 'a', "TEXT", 0, "The guest's command line", 0},
+    {"chunk", OPTION_CHUNK, "N", 0, "Longest chunk, in preemption timer ticks", 0},
+    {"seed", OPTION_SEED, "N", 0, "Seed of the hypervisor's own choices", 0},
+    {"chaos", OPTION_CHAOS, "N", 0, "Add noise that the emulator does not make by itself", 0},
+    {0},
+};
+
+const struct argp machine_guest_argp = {.options = guest_options, .parser = parse_guest};
+
+/* The hypervisor's command line. */
+static char *hypervisor_words(const struct machine_options *o, const char *mode)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+
+    if (!f)
+        return xprintf(" ");
+    fprintf(f, "mode=%s mem=%lluM vcpus=%u log=serial end=%s", mode, (unsigned long long)(o->memory >> 20),
+            o->vcpus, o->emulator);
+    if (o->has_chunk)
+        fprintf(f, " chunk=%llu", (unsigned long long)o->chunk);
+    if (o->has_seed)
+        fprintf(f, " seed=%llu", (unsigned long long)o->seed);
+    if (o->has_chaos)
+        fprintf(f, " chaos=%llu", (unsigned long long)o->chaos);
+    if (*o->words)
+        fprintf(f, " %s", o->words);
+    fclose(f);
+    return text;
+}
+
+static int make_image(struct emulator *e, const struct machine_options *o, const struct machine_job *job)
+{
+    char *words = hypervisor_words(o, job->mode);
+    char *guest_words = xprintf("guest%s%s", *o->append ? " " : "", o->append);
+    struct emulator_module modules[2] = {
+        {o->guest, "guest.elf", guest_words},
+        {job->log, "log", "log"},
+    };
+    int code = emulator_make_image(e, words, modules, job->log ? 2 : 1);
+
+    if (o->verbose)
+        note("hypervisor command line: %s", words);
+    free(words);
+    free(guest_words);
+    return code;
+}
+
+struct watch {
+    struct emulator *emulator;
+    int status;
+};
+
+static bool emulator_alive(void *context)
+{
+    struct watch *w = context;
+
+    return !emulator_ended(w->emulator, &w->status);
+}
+
+/* Says why there is no result; shows what the emulator said. */
+static int explain(const struct emulator *e, const struct collector *c, const struct machine_options *o)
+{
+    if (c->end == COLLECT_INTERRUPTED)
+        return fail(RETRO_INTERRUPTED, "interrupted");
+    if (c->end == COLLECT_FAILED)
+        return RETRO_IO; /* it has said why */
+    if (c->end == COLLECT_TIMEOUT)
+        return fail(RETRO_TIMEOUT, "no end after %.0f s (--timeout): the run was stopped", o->timeout);
+    if (collector_has_result(c))
+        return RETRO_OK;
+    emulator_print_output(e, "emulate");
+    collector_print_foreign(c);
+    return fail(RETRO_EMULATOR, "the emulator ended without a result from the hypervisor%s",
+                c->link.stats.frames_received ? "" : " (it never spoke on the line)");
+}
+
+static int run_image(struct emulator *e, const struct machine_options *o, struct collector *c)
+{
+    struct source s;
+    struct watch watch = {.emulator = e};
+    struct emulator_options eo = {.kind = o->emulator, .cpus = o->vcpus + 1, .ips = o->ips};
+    double deadline = o->timeout > 0 ? now() + o->timeout : 0;
+
+    int code = source_listen(&s, &eo.port);
+    if (code == RETRO_OK)
+        code = emulator_start(e, &eo);
+    if (code == RETRO_OK) {
+        collector_run(c, &s, deadline, emulator_alive, &watch);
+        emulator_stop(e, collector_has_result(c) && c->end != COLLECT_INTERRUPTED ? END_GRACE : 0);
+        code = explain(e, c, o);
+    }
+    source_close(&s);
+    return code;
+}
+
+int machine_run(const struct machine_options *o, const struct machine_job *job, struct collector *c)
+{
+    struct emulator e;
+    int code;
+
+    if (access(o->guest, R_OK))
+        return fail(RETRO_IO, "cannot read the guest's image %s: %s", o->guest, strerror(errno));
+    code = emulator_init(&e, o->home);
+    if (code == RETRO_OK)
+        code = make_image(&e, o, job);
+    if (code == RETRO_OK)
+        code = run_image(&e, o, c);
+    emulator_free(&e, o->keep);
+    return code;
+}
