@@ -11,6 +11,8 @@
 struct vmx_raw_caps {
     bool vmx;    /* CPUID.1:ECX.VMX */
     bool rdtscp; /* CPUID.80000001H:EDX.RDTSCP: IA32_TSC_AUX exists */
+    bool rdrand; /* CPUID.1:ECX.RDRAND; without the instruction there is no control over it */
+    bool rdseed; /* CPUID.7:EBX.RDSEED */
     uint64_t feature_control;
     uint64_t basic;
     uint64_t pin, primary, exit, entry;
