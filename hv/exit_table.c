@@ -2,9 +2,9 @@
 
 #include "vmx/defs.h"
 
-#define RULE(c, h)                                                                                               \
-    {                                                                                                            \
-        .known = 1, .class = EXIT_CLASS_##c, .handler = EXIT_HANDLE_##h                                          \
+#define RULE(c, h)                                                                                           \
+    {                                                                                                        \
+        .known = 1, .class = EXIT_CLASS_##c, .handler = EXIT_HANDLE_##h                                      \
     }
 
 /* In the order of SDM 3D appendix C. */

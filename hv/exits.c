@@ -1,0 +1,425 @@
+#include "hv/exits.h"
+
+#include "drivers/vdev/cpuid.h"
+#include "hv/base/check.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/trap.h"
+#include "hv/exit_cr.h"
+#include "hv/exit_table.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum exit_step exit_end(struct vcpu *vcpu, enum rec_end end, enum vcpu_act_kind act, uint32_t length)
+{
+    vcpu->end = (uint8_t)end;
+    vcpu->act.kind = (uint8_t)act;
+    vcpu->completion = (struct vcpu_completion){.length = length};
+    return EXIT_ENDED;
+}
+
+enum exit_step exit_refuse(struct vcpu *vcpu, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(vcpu->act.reason, sizeof(vcpu->act.reason), format, args);
+    va_end(args);
+    vcpu->act.outcome = REC_OUTCOME_REFUSED;
+    return exit_end(vcpu, REC_END_REFUSED, ACT_END, 0);
+}
+
+static enum exit_step skip(struct vcpu *vcpu)
+{
+    vmx_skip_instruction(&vcpu->vmx);
+    return EXIT_RESUME;
+}
+
+static enum exit_step general_protection(struct vcpu *vcpu)
+{
+    vmx_inject_exception(&vcpu->vmx, VECTOR_GP, 0);
+    return EXIT_RESUME;
+}
+
+static enum exit_step undefined(struct vcpu *vcpu)
+{
+    vmx_inject_exception(&vcpu->vmx, VECTOR_UD, 0);
+    return EXIT_RESUME;
+}
+
+/* ---- Interrupts ---- */
+
+static int pending_vector(struct vcpu *vcpu)
+{
+    int vector;
+
+    if (!vcpu->irq_check)
+        return -1;
+    vector = vlapic_pending(&vcpu->state->lapic);
+    if (vector < 0)
+        vcpu->irq_check = false;
+    return vector;
+}
+
+static bool event_set(struct vcpu *vcpu)
+{
+    struct vmx_event event;
+
+    vmx_get_event(&vcpu->vmx, &event);
+    return (event.info & VMX_INFO_VALID) != 0;
+}
+
+bool vcpu_would_inject(struct vcpu *vcpu)
+{
+    if (!vcpu->state->nmi_pending && pending_vector(vcpu) < 0)
+        return false;
+    if (event_set(vcpu))
+        return false;
+    if (vcpu->state->nmi_pending && vmx_can_take_nmi(&vcpu->vmx))
+        return true;
+    return pending_vector(vcpu) >= 0 && vmx_can_take_interrupt(&vcpu->vmx);
+}
+
+void vcpu_deliver(struct vcpu *vcpu)
+{
+    struct vcpu_state *state = vcpu->state;
+    bool nmi_waits = state->nmi_pending != 0;
+    int vector = pending_vector(vcpu);
+
+    if (!nmi_waits && vector < 0) {
+        vmx_interrupt_window(&vcpu->vmx, false);
+        vmx_nmi_window(&vcpu->vmx, false);
+        return;
+    }
+    if (!event_set(vcpu)) {
+        if (nmi_waits && vmx_can_take_nmi(&vcpu->vmx)) {
+            state->nmi_pending--;
+            nmi_waits = state->nmi_pending != 0;
+            vmx_inject_nmi(&vcpu->vmx);
+        } else if (vector >= 0 && vmx_can_take_interrupt(&vcpu->vmx)) {
+            vlapic_deliver(&state->lapic, (uint8_t)vector);
+            vmx_inject_interrupt(&vcpu->vmx, (uint8_t)vector);
+            vector = pending_vector(vcpu);
+        }
+    }
+    vmx_nmi_window(&vcpu->vmx, nmi_waits);
+    vmx_interrupt_window(&vcpu->vmx, vector >= 0);
+}
+
+/* ---- Instructions that only the vCPU sees ---- */
+
+static enum exit_step handle_cpuid(struct vcpu *vcpu)
+{
+    uint64_t *gpr = vcpu->vmx.gpr;
+    struct cpuid_context context = {.cr4 = vmx_get_cr4(&vcpu->vmx),
+                                    .xcr0 = vcpu->state->xcr0,
+                                    .tsc_hz = vcpu->vm->tsc_hz,
+                                    .vcpu = vcpu->index,
+                                    .n_vcpus = vcpu->vm->vcpu_count,
+                                    .apic_enabled = vlapic_enabled(&vcpu->state->lapic)};
+    struct cpuid_answer answer = cpuid_model((uint32_t)gpr[GPR_RAX], (uint32_t)gpr[GPR_RCX], &context);
+
+    gpr[GPR_RAX] = answer.eax;
+    gpr[GPR_RBX] = answer.ebx;
+    gpr[GPR_RCX] = answer.ecx;
+    gpr[GPR_RDX] = answer.edx;
+    return skip(vcpu);
+}
+
+static enum exit_step handle_rdtsc(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    uint64_t now = vcpu_read_time(vcpu);
+
+    vcpu->vmx.gpr[GPR_RAX] = (uint32_t)now;
+    vcpu->vmx.gpr[GPR_RDX] = now >> 32;
+    if (exit->reason == VMX_EXIT_RDTSCP) {
+        uint64_t aux = 0;
+        vmx_get_msr(&vcpu->vmx, VMSR_TSC_AUX, &aux);
+        vcpu->vmx.gpr[GPR_RCX] = (uint32_t)aux;
+    }
+    return skip(vcpu);
+}
+
+/* RDRAND and RDSEED (SDM 2B): the value, CF set, the other arithmetic flags clear. */
+static enum exit_step handle_random(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    uint64_t value = vrandom_next(&vcpu->state->random);
+    uint64_t old = vcpu->vmx.gpr[exit->random.gpr];
+    uint64_t arithmetic = RFLAGS_OF | RFLAGS_SF | RFLAGS_ZF | RFLAGS_AF | RFLAGS_PF;
+
+    if (exit->random.size == 2)
+        value = (old & ~UINT64_C(0xffff)) | (value & 0xffff);
+    else if (exit->random.size == 4)
+        value = (uint32_t)value;
+    vmx_set_gpr(&vcpu->vmx, exit->random.gpr, value);
+    vmx_set_rflags(&vcpu->vmx, (vmx_get_rflags(&vcpu->vmx) & ~arithmetic) | RFLAGS_CF);
+    return skip(vcpu);
+}
+
+static enum exit_step handle_xsetbv(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    if (exit->msr.index != 0 || vmx_get_cpl(&vcpu->vmx) != 0 || !cpuid_xcr0_valid(exit->msr.value))
+        return general_protection(vcpu);
+    vcpu->state->xcr0 = exit->msr.value;
+    xsetbv(0, exit->msr.value);
+    return skip(vcpu);
+}
+
+/* Debug registers (SDM 3B 18.2): bits that software can change, and those that read as 1. */
+#define DR6_WRITABLE UINT64_C(0xe00f)
+#define DR6_ONES     UINT64_C(0xffff0ff0)
+#define DR7_WRITABLE UINT64_C(0xffff2bff)
+#define DR7_ONES     UINT64_C(0x400)
+
+static enum exit_step handle_dr(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    static const uint8_t index[] = {GUEST_DR0, GUEST_DR1, GUEST_DR2, GUEST_DR3,
+                                    GUEST_DR6, GUEST_DR7, GUEST_DR6, GUEST_DR7};
+    uint64_t *dr = &vcpu->vmx.dr[index[exit->dr.dr & 7]];
+
+    if (exit->dr.from) {
+        vmx_set_gpr(&vcpu->vmx, exit->dr.gpr, *dr);
+    } else {
+        uint64_t value = vcpu->vmx.gpr[exit->dr.gpr];
+        if (exit->dr.dr >= 4 && value >> 32)
+            return general_protection(vcpu);
+        *dr = value;
+        if (index[exit->dr.dr & 7] == GUEST_DR6)
+            *dr = (value & DR6_WRITABLE) | DR6_ONES;
+        else if (index[exit->dr.dr & 7] == GUEST_DR7)
+            *dr = (value & DR7_WRITABLE) | DR7_ONES;
+    }
+    return skip(vcpu);
+}
+
+/* ---- MSRs ---- */
+
+static void return_msr(struct vcpu *vcpu, uint64_t value)
+{
+    vcpu->vmx.gpr[GPR_RAX] = (uint32_t)value;
+    vcpu->vmx.gpr[GPR_RDX] = value >> 32;
+}
+
+static enum exit_step handle_rdmsr(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    uint32_t msr = exit->msr.index, reg;
+    uint64_t value = 0;
+
+    switch (msr_classify(msr, false)) {
+    case MSR_CLASS_PASS:
+    case MSR_CLASS_CONTEXT:
+        if (!vmx_get_msr(&vcpu->vmx, msr, &value))
+            return general_protection(vcpu);
+        break;
+    case MSR_CLASS_STORED:
+        value = vmsrs_read(&vcpu->state->msrs, msr);
+        break;
+    case MSR_CLASS_TIME:
+        value = vcpu_read_time(vcpu);
+        break;
+    case MSR_CLASS_APIC:
+        reg = vlapic_msr_reg(&vcpu->state->lapic, msr);
+        if (vlapic_read_class(&vcpu->state->lapic, reg) != VLAPIC_CLASS_LOCAL)
+            return general_protection(vcpu);
+        value = vlapic_read(&vcpu->state->lapic, reg,
+                            vlapic_uses_time(&vcpu->state->lapic, reg, false) ? vcpu_read_time(vcpu) : 0);
+        break;
+    default:
+        return general_protection(vcpu);
+    }
+    return_msr(vcpu, value);
+    return skip(vcpu);
+}
+
+enum exit_step exit_apic_write(struct vcpu *vcpu, uint32_t reg, uint64_t value, uint32_t length)
+{
+    struct vlapic *lapic = &vcpu->state->lapic;
+
+    switch (vlapic_write_class(lapic, reg, value)) {
+    case VLAPIC_CLASS_LOCAL:
+        vlapic_write(lapic, reg, value, vlapic_uses_time(lapic, reg, true) ? vcpu_read_time(vcpu) : 0);
+        vcpu->irq_check = true;
+        return EXIT_RESUME;
+    case VLAPIC_CLASS_ACT:
+        vcpu->act.reg = reg;
+        vcpu->act.value = value;
+        return exit_end(vcpu, REC_END_APIC, ACT_APIC_WRITE, length);
+    default: /* the caller has taken care of MSRs; a register of the page ignores what it cannot take */
+        return EXIT_RESUME;
+    }
+}
+
+static enum exit_step write_apic_msr(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    struct vlapic *lapic = &vcpu->state->lapic;
+    uint32_t reg = vlapic_msr_reg(lapic, exit->msr.index);
+    enum exit_step step;
+
+    if (vlapic_write_class(lapic, reg, exit->msr.value) == VLAPIC_CLASS_FAULT)
+        return general_protection(vcpu);
+    step = exit_apic_write(vcpu, reg, exit->msr.value, exit->instruction_length);
+    return step == EXIT_RESUME ? skip(vcpu) : step;
+}
+
+static enum exit_step handle_wrmsr(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    uint32_t msr = exit->msr.index;
+
+    switch (msr_classify(msr, true)) {
+    case MSR_CLASS_PASS:
+    case MSR_CLASS_CONTEXT:
+        if (!msr_value_valid(msr, exit->msr.value) || !vmx_set_msr(&vcpu->vmx, msr, exit->msr.value))
+            return general_protection(vcpu);
+        return skip(vcpu);
+    case MSR_CLASS_STORED:
+        if (!msr_value_valid(msr, exit->msr.value))
+            return general_protection(vcpu);
+        vmsrs_write(&vcpu->state->msrs, msr, exit->msr.value);
+        return skip(vcpu);
+    case MSR_CLASS_APIC:
+        return write_apic_msr(vcpu, exit);
+    default:
+        return general_protection(vcpu);
+    }
+}
+
+/* ---- Exits that end chunks, and memory ---- */
+
+static enum exit_step handle_io(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    static const uint64_t masks[] = {0, 0xff, 0xffff, 0, 0xffffffff};
+
+    if (exit->io.string)
+        return exit_refuse(vcpu, "string I/O at port %#x", exit->io.port);
+    vcpu->act.port = exit->io.port;
+    vcpu->act.size = exit->io.size;
+    vcpu->act.value = vcpu->vmx.gpr[GPR_RAX] & masks[exit->io.size & 7];
+    exit_end(vcpu, REC_END_IO, exit->io.in ? ACT_IN : ACT_OUT, exit->instruction_length);
+    if (exit->io.in) {
+        vcpu->completion.gpr = GPR_RAX;
+        vcpu->completion.gpr_mask = exit->io.size == 4 ? UINT64_MAX : masks[exit->io.size & 7];
+    }
+    return EXIT_ENDED;
+}
+
+static enum exit_step handle_pause(struct vcpu *vcpu)
+{
+    vmx_skip_instruction(&vcpu->vmx);
+    if (++vcpu->pauses < vcpu->vm->pause_limit)
+        return EXIT_RESUME;
+    return exit_end(vcpu, REC_END_PAUSE, ACT_NONE, 0);
+}
+
+static enum exit_step handle_ept_violation(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    uint64_t gpn = exit->ept.gpa.raw >> PAGE_SHIFT;
+
+    if (exit->ept.gpa.raw >= vcpu->vm->memory_bytes) {
+        if (exit->ept.page_walk || exit->ept.fetch || vmx_reinject(&vcpu->vmx))
+            return exit_refuse(vcpu, "%s at %#llx, outside memory",
+                               exit->ept.page_walk ? "page table"
+                               : exit->ept.fetch   ? "code"
+                                                   : "stack or descriptor table",
+                               (unsigned long long)exit->ept.gpa.raw);
+        return mmio_access(vcpu, exit->ept.gpa.raw);
+    }
+    HV_CHECK(vcpu->vm->mode != VM_RUN);
+    vmx_reinject(&vcpu->vmx);
+    /* A translation older than the copy can still be cached; the violation has dropped it. */
+    if (view_has_copy(&vcpu->view, (uint32_t)gpn))
+        return EXIT_RESUME;
+    return view_write_fault(&vcpu->view, (uint32_t)gpn) == VIEW_FAULT_COPIED ? EXIT_RESUME : EXIT_NO_PAGE;
+}
+
+static enum exit_step handle_exception(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    if (exit->host_nmi) {
+        vmx_reinject(&vcpu->vmx);
+        return EXIT_RESUME;
+    }
+    if (vmx_breakpoint_hit(&vcpu->vmx, exit))
+        return EXIT_BREAKPOINT;
+    HV_CHECK(exit->exception.vector == VECTOR_DB);
+    vmx_deliver_debug(&vcpu->vmx, &exit->exception);
+    return EXIT_RESUME;
+}
+
+/* The interrupt is still pending in the local APIC: opening interrupts for a moment takes it. */
+static enum exit_step handle_host_interrupt(struct vcpu *vcpu)
+{
+    cpu_sti();
+    cpu_pause();
+    cpu_cli();
+    vmx_reinject(&vcpu->vmx);
+    return EXIT_RESUME;
+}
+
+static enum exit_step handle_triple_fault(struct vcpu *vcpu)
+{
+    vcpu->act.outcome = REC_OUTCOME_SHUTDOWN;
+    snprintf(vcpu->act.reason, sizeof(vcpu->act.reason), "triple fault at %#llx",
+             (unsigned long long)vmx_get_linear_rip(&vcpu->vmx));
+    return exit_end(vcpu, REC_END_SHUTDOWN, ACT_END, 0);
+}
+
+static enum exit_step handle_unknown(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    struct exit_rule rule = exit_rule(exit->reason);
+
+    HV_CHECK(rule.class != EXIT_CLASS_IMPOSSIBLE);
+    return exit_refuse(vcpu, "VM exit %u (%s) at %#llx", exit->reason, vmx_exit_name(exit->reason),
+                       (unsigned long long)exit->rip);
+}
+
+enum exit_step exit_handle(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    if (exit->entry_failed)
+        return exit_refuse(vcpu, "VM entry refused the guest's state (reason %u, qualification %llu)",
+                           exit->reason, (unsigned long long)vcpu->vmx.raw.qualification);
+    switch (exit_rule(exit->reason).handler) {
+    case EXIT_HANDLE_EXCEPTION:
+        return handle_exception(vcpu, exit);
+    case EXIT_HANDLE_HOST_INTERRUPT:
+        return handle_host_interrupt(vcpu);
+    case EXIT_HANDLE_TRIPLE_FAULT:
+        return handle_triple_fault(vcpu);
+    case EXIT_HANDLE_WINDOW:
+        return EXIT_RESUME;
+    case EXIT_HANDLE_CPUID:
+        return handle_cpuid(vcpu);
+    case EXIT_HANDLE_HLT:
+        return exit_end(vcpu, REC_END_HLT, ACT_HALT, exit->instruction_length);
+    case EXIT_HANDLE_SKIP:
+    case EXIT_HANDLE_INVLPG:
+        return skip(vcpu);
+    case EXIT_HANDLE_UNDEFINED:
+        return undefined(vcpu);
+    case EXIT_HANDLE_GP:
+        return general_protection(vcpu);
+    case EXIT_HANDLE_RDTSC:
+        return handle_rdtsc(vcpu, exit);
+    case EXIT_HANDLE_RANDOM:
+        return handle_random(vcpu, exit);
+    case EXIT_HANDLE_CR:
+        return exit_cr_access(vcpu, exit);
+    case EXIT_HANDLE_DR:
+        return handle_dr(vcpu, exit);
+    case EXIT_HANDLE_IO:
+        return handle_io(vcpu, exit);
+    case EXIT_HANDLE_RDMSR:
+        return handle_rdmsr(vcpu, exit);
+    case EXIT_HANDLE_WRMSR:
+        return handle_wrmsr(vcpu, exit);
+    case EXIT_HANDLE_PAUSE:
+        return handle_pause(vcpu);
+    case EXIT_HANDLE_EPT_VIOLATION:
+        return handle_ept_violation(vcpu, exit);
+    case EXIT_HANDLE_TIMER:
+        return EXIT_TIMER;
+    case EXIT_HANDLE_XSETBV:
+        return handle_xsetbv(vcpu, exit);
+    default:
+        return handle_unknown(vcpu, exit);
+    }
+}

@@ -1,0 +1,188 @@
+/*
+ * The guest as a whole, and its vCPUs: what the run loop works on.
+ *
+ * struct vm is shared. Fields that the commit order protects change only under order.lock, in seq
+ * order; what is constant once the vCPUs run says so; the rest is atomic. struct vcpu belongs to the CPU
+ * that its vCPU is pinned to, but for its inbound queue (see replay/inbound.h).
+ */
+#ifndef RV_HV_VM_H
+#define RV_HV_VM_H
+
+#include "drivers/vdev/lapic.h"
+#include "drivers/vdev/ports.h"
+#include "ept/view.h"
+#include "hv/base/types.h"
+#include "hv/vcpu_state.h"
+#include "replay/commit_ring.h"
+#include "replay/inbound.h"
+#include "replay/log_reader.h"
+#include "replay/order.h"
+#include "replay/record.h"
+#include "replay/view.h"
+#include "vmx/vmx.h"
+
+#define VM_TIME_QUANTUM 1024u /* unit of logged time bases, in guest time ticks */
+
+enum vm_mode {
+    VM_RUN,
+    VM_RECORD,
+    VM_REPLAY,
+};
+
+/* Bytes of the guest's console on their way to the control plane. Producers hold order.lock. */
+#define VM_CONSOLE_SIZE (64u << 10)
+struct vm_console {
+    uint64_t head;
+    uint64_t tail;
+    uint8_t bytes[VM_CONSOLE_SIZE];
+};
+
+/* Why the guest stopped; written once, under order.lock. */
+struct vm_outcome {
+    uint32_t decided; /* atomic: 1 once the rest is valid */
+    uint32_t outcome; /* enum rec_outcome */
+    uint32_t vcpu;
+    uint32_t status;
+    uint64_t seq;
+    char reason[128];
+};
+
+/* A replay that went another way; written once, by whoever sees it first. */
+struct vm_divergence {
+    uint32_t claimed; /* atomic */
+    uint32_t ready;   /* atomic: 1 once the text is complete */
+    char text[512];
+};
+
+struct vcpu;
+
+/* The log that is replayed: an index of its commits, made before the vCPUs run. */
+struct vm_replay {
+    struct rec_commit *commits; /* commit seq is commits[seq - 1] */
+    uint64_t *next_of_vcpu;     /* seq of the same vCPU's next commit, 0: none */
+    uint64_t first[MAX_VCPUS];  /* seq of each vCPU's first commit, 0: none */
+    uint64_t count;
+    struct rec_header header;
+    struct rec_trailer trailer;
+    bool complete; /* the log has a trailer */
+};
+
+struct vm {
+    /* Constant while vCPUs run. */
+    enum vm_mode mode;
+    uint32_t vcpu_count;
+    uint64_t memory_bytes;
+    uint64_t tsc_hz;
+    uint64_t seed;
+    uint32_t pause_limit;
+    uint32_t time_stride;
+    uint64_t chunk_ticks; /* target length of a chunk, TSC ticks */
+    uint64_t chunk_min;
+    uint32_t chaos; /* percent of random variation in chunk lengths */
+    bool verify;    /* digest every chunk */
+    uint64_t tsc_start;
+    uint8_t *run_memory; /* mode=run: guest memory, contiguous */
+    struct vcpu *vcpus[MAX_VCPUS];
+    struct vm_replay replay;
+
+    struct frame_pool pool;
+    struct commit_order order;
+    struct commit_ring commits;
+
+    /* Under order.lock. */
+    struct vports ports;
+    struct vlapic_dest dests[MAX_VCPUS];
+    uint64_t time_given; /* latest guest time that a committed chunk was given */
+    struct vm_console console;
+    struct vm_outcome outcome;
+
+    /* Atomic. */
+    struct vm_divergence divergence;
+    uint32_t stop;            /* vCPUs return from their loops */
+    uint32_t running;         /* vCPUs that have not yet */
+    uint32_t halted;          /* vCPUs that wait for an interrupt and have none */
+    struct spinlock run_lock; /* mode=run: stands in for the commit order */
+};
+
+/* What a chunk's end asks to be done once it is committed. */
+enum vcpu_act_kind {
+    ACT_NONE,
+    ACT_IN,
+    ACT_OUT,
+    ACT_APIC_WRITE,
+    ACT_HALT,
+    ACT_END, /* the guest ends: outcome and reason in the act */
+};
+
+struct vcpu_act {
+    uint8_t kind;
+    uint8_t size;    /* IN, OUT: bytes */
+    uint8_t outcome; /* END: enum rec_outcome */
+    uint16_t port;   /* IN, OUT */
+    uint32_t reg;    /* APIC_WRITE: enum vlapic_reg */
+    uint64_t value;  /* OUT, APIC_WRITE */
+    char reason[96]; /* END */
+};
+
+struct vcpu {
+    struct vmx_vcpu vmx; /* first: aligned for entry.S */
+    struct vm *vm;
+    uint32_t index;
+    uint32_t cpu;        /* physical CPU */
+    struct ept_view ept; /* record, replay */
+    uint64_t eptp;
+    struct view view;
+    uint32_t *accessed; /* harvest buffer, one entry per guest page */
+    uint32_t accessed_count;
+
+    struct vcpu_state *state; /* now; its `cpu` and `xsave` parts only between chunks */
+    struct vcpu_state *saved; /* at the end of the last committed chunk */
+    bool loaded;              /* the VMCS holds state->cpu */
+    bool irq_check;           /* the APIC may have something to deliver */
+
+    /* The chunk under way. */
+    uint64_t time_base; /* ticks */
+    uint64_t started;   /* preemption timer ticks that the chunk was given so far */
+    uint64_t spent;     /* of them, used before the timer was last set */
+    uint32_t timer_set;
+    uint32_t pauses;
+    bool time_used;
+    uint8_t end; /* enum rec_end */
+    struct vcpu_act act;
+    struct vcpu_completion completion; /* of the act */
+    struct rec_event events[REC_MAX_EVENTS];
+    uint32_t event_count;
+    uint32_t events_taken; /* of them from the inbound queue */
+    struct rec_position position;
+    bool at_rep;
+
+    /* Lengths. */
+    uint64_t length;   /* of the next chunk, TSC ticks */
+    uint32_t squashes; /* in a row */
+    uint64_t noise;    /* state of the length variation's generator */
+
+    /* Replay. */
+    uint64_t seq; /* of the chunk to replay; 0: none left */
+    const struct rec_chunk *expected;
+    uint64_t margin; /* guess: preemption timer ticks left to the breakpoint */
+    uint32_t skip;   /* places that looked right and were not */
+    uint32_t seen;
+
+    struct inbound inbound; /* produced under order.lock */
+    uint64_t counters[REC_COUNT_MAX];
+};
+
+static inline bool vm_stopping(const struct vm *vm)
+{
+    return __atomic_load_n(&vm->stop, __ATOMIC_ACQUIRE) != 0;
+}
+
+static inline void vm_stop(struct vm *vm)
+{
+    __atomic_store_n(&vm->stop, 1, __ATOMIC_RELEASE);
+}
+
+/* Guest time of the vCPU now, in ticks; each call is a time read of the chunk. */
+uint64_t vcpu_read_time(struct vcpu *vcpu);
+
+#endif
