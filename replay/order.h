@@ -65,6 +65,10 @@ struct order_config {
     uint32_t pages;
     struct commit_entry *ring; /* ring_size entries, a power of two >= 2 * (vcpus + 1) * chunk_pages */
     uint32_t ring_size;
+    /*
+     * Most pages that one chunk may change in replay; a recorded one changes half as many at most (see
+     * copy_limit() in view.c). Far above what one instruction and the delivery of an event write.
+     */
     uint32_t chunk_pages;
     uint32_t vcpus; /* actors: vCPUs, and devices that write guest memory */
     /*

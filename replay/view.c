@@ -111,6 +111,27 @@ static void cool_copies(struct view *view)
     }
 }
 
+/*
+ * Copies that a chunk may have. Replay may have kept other copies than the recording had, but they must
+ * not end a chunk early: so recording takes one half of the room at most, and replay keeps one half free.
+ */
+static uint32_t copy_limit(const struct view *view)
+{
+    uint32_t room = view->order->chunk_pages;
+
+    return view->from_reserve ? room : room / 2;
+}
+
+static void trim_copies(struct view *view)
+{
+    while (view->copy_count > view->order->chunk_pages / 2) {
+        uint32_t gpn = view->copies[--view->copy_count];
+        drop_copy(view, gpn);
+        map_committed(view, gpn);
+    }
+    view->stale_copies = false;
+}
+
 static bool make_copy(struct view *view, uint32_t gpn)
 {
     struct view_page *page = &view->page[gpn];
@@ -127,7 +148,7 @@ static bool make_copy(struct view *view, uint32_t gpn)
 /* Pages written chunk after chunk get their copy now, which saves the exit of the first write. */
 static void copy_ahead(struct view *view)
 {
-    uint32_t limit = view->order->chunk_pages / 2;
+    uint32_t limit = view->order->chunk_pages / 4;
 
     for (uint32_t i = 0; i < view->write_count && view->copy_count < limit; i++) {
         uint32_t gpn = view->writes[i];
@@ -157,6 +178,7 @@ uint64_t view_begin(struct view *view)
     follow(view, order_seq(view->order));
     if (view->stale_copies)
         compact_copies(view);
+    trim_copies(view);
     copy_ahead(view);
     next_chunk_number(view);
     view->write_count = 0;
@@ -168,7 +190,7 @@ uint64_t view_begin(struct view *view)
 enum view_fault view_write_fault(struct view *view, uint32_t gpn)
 {
     HV_CHECK(gpn < view->order->pages && !view_has_copy(view, gpn));
-    if (view->copy_count == view->order->chunk_pages)
+    if (view->copy_count >= copy_limit(view))
         return VIEW_FAULT_FULL;
     if (!make_copy(view, gpn))
         return VIEW_FAULT_NO_FRAME;

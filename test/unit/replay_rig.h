@@ -16,7 +16,7 @@
 
 #include "replay/view.h"
 
-#define RIG_PAGES       6u
+#define RIG_PAGES       12u
 #define RIG_ACTORS      3u
 #define RIG_CHUNK_PAGES 8u
 #define RIG_RING        64u
@@ -44,14 +44,14 @@ struct rig {
     struct rig_actor actor[RIG_ACTORS];
 };
 
-static void rig_map(void *ctx, uint32_t gpn, uint32_t frame, bool writable)
+static inline void rig_map(void *ctx, uint32_t gpn, uint32_t frame, bool writable)
 {
     struct rig_actor *actor = ctx;
 
     actor->map[gpn] = (struct rig_mapping){.frame = frame, .writable = writable};
 }
 
-static void rig_make_private(void *ctx, uint32_t gpn, uint32_t frame)
+static inline void rig_make_private(void *ctx, uint32_t gpn, uint32_t frame)
 {
     struct rig_actor *actor = ctx;
 
