@@ -2,6 +2,8 @@
 #include "tools/retro/retro.h"
 #include "tools/retro/util.h"
 
+#include "hv/base/types.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_ARGS = 48, MAX_MODULES = 4, OUTPUT_TAIL = 2000 };
+enum { MAX_MODULES = 4, OUTPUT_TAIL = 2000 };
 
 static bool is_home(const char *dir)
 {
@@ -164,23 +166,20 @@ int emulator_make_image(struct emulator *e, const char *words, const struct emul
 
 int emulator_start(struct emulator *e, const struct emulator_options *o)
 {
-    char *iso = xprintf("%s/retrovisor.iso", e->dir);
-    char *serial = xprintf("client:%u", o->port);
-    char *cpus = xprintf("%u", o->cpus), *ips = xprintf("%u", o->ips);
-    char *argv[MAX_ARGS + 1] = {"emulate", (char *)o->kind, "--iso", iso, "--cpus", cpus, "--serial", serial};
-    unsigned n = 8;
+    char *values[] = {xprintf("%s/retrovisor.iso", e->dir), xprintf("%u", o->cpus),    xprintf("%u", o->mib),
+                      xprintf("client:%u", o->port),        xprintf("%u", o->seconds), xprintf("%u", o->ips)};
+    static const char *const names[] = {"--iso", "--cpus", "--mem", "--serial", "--timeout", "--ips"};
+    char *argv[2 + 2 * ARRAY_LEN(names) + 1] = {"emulate", (char *)o->kind};
+    /* Without a wish of ours the script knows best how fast the machine is. */
+    size_t count = o->ips ? ARRAY_LEN(names) : ARRAY_LEN(names) - 1;
 
-    if (o->ips) {
-        argv[n++] = "--ips";
-        argv[n++] = ips;
+    for (size_t i = 0; i < count; i++) {
+        argv[2 + 2 * i] = (char *)names[i];
+        argv[3 + 2 * i] = values[i];
     }
-    for (unsigned i = 0; o->more && o->more[i] && n < MAX_ARGS; i++)
-        argv[n++] = (char *)o->more[i];
     e->pid = start_script(e, "emulate", argv);
-    free(iso);
-    free(serial);
-    free(cpus);
-    free(ips);
+    for (size_t i = 0; i < ARRAY_LEN(values); i++)
+        free(values[i]);
     if (e->pid > 0)
         return RETRO_OK;
     e->pid = 0;

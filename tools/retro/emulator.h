@@ -24,9 +24,10 @@ struct emulator_module {
 struct emulator_options {
     const char *kind; /* "bochs", "qemu" ... as tools/emulate knows them */
     unsigned cpus;
-    unsigned ips; /* emulated instructions per second, 0 for the script's own */
-    uint16_t port;
-    const char *const *more; /* further arguments for tools/emulate; NULL-terminated, or NULL */
+    unsigned ips;     /* emulated instructions per second, 0 for the script's own */
+    unsigned mib;     /* memory */
+    unsigned seconds; /* the script ends the emulator after this time, whatever became of us */
+    uint16_t port;    /* where we listen */
 };
 
 /*

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -18,11 +19,16 @@ enum {
     OPTION_CHAOS,
     OPTION_HV,
     OPTION_IPS,
+    OPTION_MACHINE_MEM,
     OPTION_HOME,
     OPTION_CONSOLE,
     OPTION_KEEP,
     OPTION_JSON,
 };
+
+#define MIB (UINT64_C(1) << 20)
+
+enum { MACHINE_OWN_MIB = 64, SCRIPT_GRACE = 30, FOREVER = 10000000 };
 
 /* How long the emulator may take to end by itself once the hypervisor has told its result. */
 static const double END_GRACE = 5.0;
@@ -46,6 +52,11 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
         if (!parse_number(arg, 1, UINT32_MAX, &number))
             argp_error(state, "--ips: '%s' is not a number of instructions per second", arg);
         o->ips = (unsigned)number;
+        return 0;
+    case OPTION_MACHINE_MEM:
+        if (!parse_size(arg, &number) || number >> 20 == 0 || number >> 20 > UINT32_MAX)
+            argp_error(state, "--machine-mem: '%s' is not a size such as 512M", arg);
+        o->machine_mib = (unsigned)(number >> 20);
         return 0;
     case 't':
         if (!parse_number(arg, 0, 1000000, &number))
@@ -81,6 +92,7 @@ static const struct argp_option common_options[] = {
     {"hv", OPTION_HV, "WORDS", 0, "Further words for the hypervisor's command line", 0},
     {"emulator", 'e', "NAME", 0, "Emulator, as tools/emulate knows it (bochs)", 0},
     {"ips", OPTION_IPS, "N", 0, "Emulated instructions per emulated second", 0},
+    {"machine-mem", OPTION_MACHINE_MEM, "SIZE", 0, "Memory of the emulated machine (fits the guest)", 0},
     {"timeout", 't', "SECONDS", 0, "Give up after this time; 0 for never (600)", 0},
     {"home", OPTION_HOME, "DIR", 0, "Retrovisor's directory (default: $RETROVISOR_HOME, or beside retro)", 0},
     {"console", OPTION_CONSOLE, "FILE", 0, "Write the guest's console to FILE too", 0},
@@ -104,14 +116,14 @@ static error_t parse_guest(int key, char *arg, struct argp_state *state)
         o->vcpus = (unsigned)number;
         return 0;
     case 'm':
-        if (!parse_size(arg, &o->memory) || o->memory % (1u << 20))
-            argp_error(state, "--mem: '%s' is not a whole number of MiB, such as 64M", arg);
+        if (!parse_size(arg, &o->memory) || o->memory % (2 * MIB))
+            argp_error(state, "--mem: '%s' is not an even number of MiB, such as 64M", arg);
         return 0;
     case 'a':
         o->append = arg;
         return 0;
     case OPTION_CHUNK:
-        if (!parse_number(arg, 1, UINT64_MAX, &o->chunk))
+        if (!parse_number(arg, 1, UINT32_MAX, &o->chunk))
             argp_error(state, "--chunk: '%s' is not a number of timer ticks", arg);
         o->has_chunk = true;
         return 0;
@@ -121,8 +133,8 @@ static error_t parse_guest(int key, char *arg, struct argp_state *state)
         o->has_seed = true;
         return 0;
     case OPTION_CHAOS:
-        if (!parse_number(arg, 0, UINT64_MAX, &o->chaos))
-            argp_error(state, "--chaos: '%s' is not a number", arg);
+        if (!parse_number(arg, 0, 90, &o->chaos))
+            argp_error(state, "--chaos: '%s' is not a number from 0 to 90", arg);
         o->has_chaos = true;
         return 0;
     default:
@@ -134,13 +146,19 @@ static const struct argp_option guest_options[] = {
     {"vcpus", 'n', "N", 0, "Virtual CPUs (2)", 0},
     {"mem", 'm', "SIZE", 0, "Guest memory (64M)", 0},
     {"append", 'a', "TEXT", 0, "The guest's command line", 0},
-    {"chunk", OPTION_CHUNK, "N", 0, "Longest chunk, in preemption timer ticks", 0},
+    {"chunk", OPTION_CHUNK, "N", 0, "Target length of a chunk, in TSC ticks", 0},
     {"seed", OPTION_SEED, "N", 0, "Seed of the hypervisor's own choices", 0},
-    {"chaos", OPTION_CHAOS, "N", 0, "Add noise that the emulator does not make by itself", 0},
+    {"chaos", OPTION_CHAOS, "N", 0, "Vary the length of chunks by up to N percent, by the seed", 0},
     {0},
 };
 
 const struct argp machine_guest_argp = {.options = guest_options, .parser = parse_guest};
+
+/* How the hypervisor ends the machine, by emulator. */
+static const char *end_word(const char *emulator)
+{
+    return strncmp(emulator, "qemu", 4) == 0 ? "isa-debug-exit" : "bochs";
+}
 
 /* The hypervisor's command line. */
 static char *hypervisor_words(const struct machine_options *o, const char *mode)
@@ -151,8 +169,8 @@ static char *hypervisor_words(const struct machine_options *o, const char *mode)
 
     if (!f)
         return xprintf(" ");
-    fprintf(f, "mode=%s mem=%lluM vcpus=%u log=serial end=%s", mode, (unsigned long long)(o->memory >> 20),
-            o->vcpus, o->emulator);
+    fprintf(f, "mode=%s mem=%lluM vcpus=%u log=serial end=%s", mode, (unsigned long long)(o->memory / MIB),
+            o->vcpus, end_word(o->emulator));
     if (o->has_chunk)
         fprintf(f, " chunk=%llu", (unsigned long long)o->chunk);
     if (o->has_seed)
@@ -163,6 +181,17 @@ static char *hypervisor_words(const struct machine_options *o, const char *mode)
         fprintf(f, " %s", o->words);
     fclose(f);
     return text;
+}
+
+/* The texts pass through GRUB's script language: what means something there is refused, not mangled. */
+static bool grub_takes(const char *text, const char *option)
+{
+    size_t n = strcspn(text, "\"'\\$;{}#<>|&\n\r\t");
+
+    if (text[n] == '\0')
+        return true;
+    fail(RETRO_USAGE, "%s: the character 0x%02x cannot pass the boot loader", option, (unsigned char)text[n]);
+    return false;
 }
 
 static int make_image(struct emulator *e, const struct machine_options *o, const struct machine_job *job)
@@ -211,11 +240,28 @@ static int explain(const struct emulator *e, const struct collector *c, const st
                 c->link.stats.frames_received ? "" : " (it never spoke on the line)");
 }
 
-static int run_image(struct emulator *e, const struct machine_options *o, struct collector *c)
+/* What the guest takes three times over (memory, versions, private copies), the modules, and ourselves. */
+static unsigned machine_mib(const struct machine_options *o, const struct machine_job *job)
+{
+    struct stat st = {0};
+    uint64_t log = job->log && stat(job->log, &st) == 0 ? (uint64_t)st.st_size : 0;
+    uint64_t mib = (3 * o->memory + 2 * log) / MIB + MACHINE_OWN_MIB;
+
+    return o->machine_mib ? o->machine_mib : (unsigned)MIN(mib, UINT64_C(1) << 20);
+}
+
+static int run_image(struct emulator *e, const struct machine_options *o, const struct machine_job *job,
+                     struct collector *c)
 {
     struct source s;
     struct watch watch = {.emulator = e};
-    struct emulator_options eo = {.kind = o->emulator, .cpus = o->vcpus + 1, .ips = o->ips};
+    struct emulator_options eo = {
+        .kind = o->emulator,
+        .cpus = o->vcpus + 1, /* one for the control plane */
+        .ips = o->ips,
+        .mib = machine_mib(o, job),
+        .seconds = o->timeout > 0 ? (unsigned)o->timeout + SCRIPT_GRACE : FOREVER,
+    };
     double deadline = o->timeout > 0 ? now() + o->timeout : 0;
 
     int code = source_listen(&s, &eo.port);
@@ -235,13 +281,15 @@ int machine_run(const struct machine_options *o, const struct machine_job *job, 
     struct emulator e;
     int code;
 
+    if (!grub_takes(o->append, "--append") || !grub_takes(o->words, "--hv"))
+        return RETRO_USAGE;
     if (access(o->guest, R_OK))
         return fail(RETRO_IO, "cannot read the guest's image %s: %s", o->guest, strerror(errno));
     code = emulator_init(&e, o->home);
     if (code == RETRO_OK)
         code = make_image(&e, o, job);
     if (code == RETRO_OK)
-        code = run_image(&e, o, c);
+        code = run_image(&e, o, job, c);
     emulator_free(&e, o->keep);
     return code;
 }

@@ -20,7 +20,8 @@ struct machine_options {
     const char *home;
     const char *console_file;
     unsigned ips;
-    double timeout; /* seconds, 0 for none */
+    unsigned machine_mib; /* memory of the emulated machine, 0: enough for the guest */
+    double timeout;       /* seconds, 0 for none */
     bool keep;
     bool json;
     int verbose;

@@ -6,19 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The names that end the hypervisor's last line; see tools/retro/README.md. */
+/* The names of hv/machine.h, which end the hypervisor's last line. */
 static const struct {
     const char *name;
     int code;
 } statuses[] = {
     {"ok", RETRO_OK},
-    {"guest", RETRO_GUEST},
+    {"refused", RETRO_MACHINE},
+    {"bad-command-line", RETRO_USAGE},
+    {"bad-boot", RETRO_MACHINE},
+    {"bad-guest", RETRO_GUEST},
+    {"bad-log", RETRO_MISMATCH},
     {"divergence", RETRO_NOT_EQUAL},
-    {"log-damaged", RETRO_DAMAGED},
-    {"log-incomplete", RETRO_INCOMPLETE},
-    {"mismatch", RETRO_MISMATCH},
-    {"machine", RETRO_MACHINE},
-    {"usage", RETRO_USAGE},
+    {"log-error", RETRO_IO},
     {"panic", RETRO_EMULATOR},
 };
 
