@@ -42,7 +42,7 @@ enum link_error {
 enum link_state {
     LINK_WAITING,     /* says hello until a peer answers */
     LINK_ESTABLISHED, /* streams flow */
-    LINK_FAILED,      /* link->error says why; only a receiver of a log gets here */
+    LINK_FAILED,      /* link->error says why; stays so */
 };
 
 struct link_stats {
@@ -65,7 +65,11 @@ struct link_config {
      * left behind): its length, and the CRC32C of it. 0, 0 for none, and for a sender. */
     uint64_t have_bytes;
     uint32_t have_crc;
-    /* Payload in order, each byte once. LOG bytes count as held as soon as this returns: write them out. */
+    /* Refusing or being refused does not end the link: it waits for another peer, and `error` keeps what was
+     * wrong last. For the hypervisor, which outlives its collectors. */
+    bool wait_for_another;
+    /* Payload in order, each byte once. LOG bytes count as held as soon as this returns: write them out.
+     * Both callbacks may call link_send(), but neither link_poll() nor link_receive(). */
     void (*deliver)(void *context, enum link_stream stream, const uint8_t *bytes, size_t length);
     /* Foreign text, for people; may be NULL. */
     void (*noise)(void *context, const uint8_t *bytes, size_t length);
@@ -97,6 +101,7 @@ struct link {
     uint64_t skip;     /* LOG bytes that the peer will repeat and we hold already */
     uint32_t skip_crc; /* CRC32C of the LOG stream up to where the peer is */
     bool ack_due, nack_due, gap_known;
+    uint32_t gap_seq; /* number of the last frame that came after a lost one */
     bool hello_due, refuse_due;
     enum link_error refuse_code;
     uint32_t refuse_peer;
