@@ -10,7 +10,7 @@
 #include "guest-images/lib/guest.h"
 
 #define DEFAULT_N  1024
-#define INNER      6
+#define INNER      4
 #define STRIP      4 /* columns made at a time */
 #define BLOCK_ROWS 8
 #define SMALL      0xFF /* keeps every sum of doubles exact */

@@ -134,7 +134,7 @@ int main(void)
         all.time_hash = hash_add(all.time_hash, seen[i].time_hash);
         all.random_hash = hash_add(all.random_hash, seen[i].random_hash);
     }
-    say("result: timeread rdtscp %d rdrand %d rdseed %d\n", has_rdtscp, has_rdrand, has_rdseed);
+    say("cpuid: rdtscp %d rdrand %d rdseed %d\n", has_rdtscp, has_rdrand, has_rdseed);
     say("result: timeread backwards %llu across %llu wrong aux %llu stuck %llu\n", (ull)all.backwards,
         (ull)all.crossed, (ull)all.wrong_aux, (ull)all.random_stuck);
     say("race: timeread time %016llx random %016llx missing %llu\n", (ull)all.time_hash, (ull)all.random_hash,

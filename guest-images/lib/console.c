@@ -85,7 +85,7 @@ static _Noreturn void machine_off(int code)
     while (!(inb(UART_LSR) & LSR_TEMT))
         cpu_relax();
     outl(EXIT_PORT, (uint32_t)code);
-    if (arg_word("exit", "bochs")) {
+    if (arg_word("end", "bochs")) {
         for (const char *p = "D"; *p != '\0'; p++)
             outb(BOCHS_EXIT_PORT, (uint8_t)*p);
     }

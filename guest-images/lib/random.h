@@ -9,10 +9,11 @@
 #define HASH_START UINT64_C(0xCBF29CE484222325)
 #define HASH_PRIME UINT64_C(0x00000100000001B3)
 
-/* FNV-1a by whole words: order counts. */
+/* FNV-1a by whole words, folded so that the upper bits of a word reach all of the hash: order counts. */
 static inline uint64_t hash_add(uint64_t hash, uint64_t value)
 {
-    return (hash ^ value) * HASH_PRIME;
+    hash = (hash ^ value) * HASH_PRIME;
+    return hash ^ hash >> 32;
 }
 
 /* Marsaglia's xorshift64. The state is the seed, which must not be 0. */
