@@ -30,3 +30,36 @@ unit: $(UNIT_BIN) ## build and run the unit tests (T=name for one)
 
 -include $(HOST_OBJ:.o=.d)
 .PHONY: unit
+
+# Fuzzers: test/fuzz/fuzz_*.c, each linked with all pure sources under clang's libFuzzer, ASan and UBSan.
+# A corpus of one's own: build/fuzz/fuzz_insn DIR.
+FUZZ_SECONDS ?= 60
+FUZZ_CC      ?= clang
+FUZZ_CFLAGS  := -std=gnu11 -O1 -g $(WARN) -I. -DRV_HOST=1 -MMD -MP -fno-sanitize-recover=all \
+                -fsanitize=fuzzer-no-link,address,undefined
+FUZZ_OBJ     := $(patsubst %.c,$(BUILD)/fuzz-obj/%.o,$(PURE_SRC) $(HOST_PURE_SRC) test/fake/check.c)
+FUZZ_BIN     := $(patsubst test/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
+
+$(BUILD)/fuzz-obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(FUZZ_CFLAGS) -c $< -o $@
+
+$(BUILD)/fuzz-obj/libpure.a: $(FUZZ_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/fuzz/%: $(BUILD)/fuzz-obj/test/fuzz/%.o $(BUILD)/fuzz-obj/libpure.a
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined $^ -o $@
+
+.SECONDARY: $(patsubst %,$(BUILD)/fuzz-obj/test/fuzz/%.o,$(notdir $(FUZZ_BIN)))
+
+fuzz: $(FUZZ_BIN) ## run each fuzzer for FUZZ_SECONDS (60)
+	@cd $(BUILD)/fuzz && for f in $(notdir $(FUZZ_BIN)); do echo "$$f: $(FUZZ_SECONDS) s"; \
+	    ./$$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 || exit 1; done
+
+fuzz-quick: ## run each fuzzer for 3 seconds
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
+
+-include $(FUZZ_OBJ:.o=.d)
+.PHONY: fuzz fuzz-quick

@@ -111,7 +111,7 @@ static enum load_result check_all(const struct load_request *request, uint64_t m
     if (result == LOAD_OK)
         result = elf_parse(request->image, request->image_bytes, elf, &out->detail);
     if (result == LOAD_OK)
-        result = mb2_parse(request->image, request->image_bytes, &header, &out->detail);
+        result = mb2_header_parse(request->image, request->image_bytes, &header, &out->detail);
     if (result == LOAD_OK)
         result = check_places(elf, mem_bytes, out);
     if (result == LOAD_OK)

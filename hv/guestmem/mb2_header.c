@@ -106,7 +106,7 @@ static enum load_result take_tag(const struct mb2_header_tag *tag, const uint8_t
     }
 }
 
-enum load_result mb2_parse(const uint8_t *file, size_t bytes, struct mb2_header *out, uint64_t *detail)
+enum load_result mb2_header_parse(const uint8_t *file, size_t bytes, struct mb2_header *out, uint64_t *detail)
 {
     struct mb2_head head;
     struct mb2_header_tag tag;

@@ -12,6 +12,7 @@ struct mb2_header {
 
 /* Finds the header in the file's first 32 KiB and checks that nothing mandatory in it is beyond this
  * loader. *detail: the tag's or information request's type on a refusal of one. */
-enum load_result mb2_parse(const uint8_t *file, size_t bytes, struct mb2_header *out, uint64_t *detail);
+enum load_result mb2_header_parse(const uint8_t *file, size_t bytes, struct mb2_header *out,
+                                  uint64_t *detail);
 
 #endif

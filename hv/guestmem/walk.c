@@ -271,7 +271,7 @@ enum walk_result walk_guest(const struct walk_paging *paging, uint64_t linear, u
     *page = (struct walk_page){.writable = true, .user = true, .executable = true};
     w.page = page;
     w.mode = mode_of(paging);
-    if ((paging->efer & EFER_LMA) == 0)
+    if (w.mode != MODE_4LEVEL)
         w.linear &= LOW_32;
     switch (w.mode) {
     case MODE_NONE:

@@ -52,7 +52,7 @@ struct walk_page {
 /* Copies `bytes` (4 or 8, naturally aligned) from guest-physical `address`; false: not guest memory. */
 typedef bool (*walk_read_fn)(void *ctx, uint64_t address, void *buf, size_t bytes);
 
-/* Translates linear address `linear` (without EFER.LMA only its low 32 bits count) for the `access`
+/* Translates linear address `linear` (outside 4-level paging only its low 32 bits count) for the `access`
  * (enum walk_access flags). *page is filled in whole on WALK_OK; on a failure only pf_error means
  * anything. Whether the resulting address is guest memory is for the caller to check. */
 enum walk_result walk_guest(const struct walk_paging *paging, uint64_t linear, unsigned access,
