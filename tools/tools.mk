@@ -10,19 +10,25 @@ RETRO_SANITIZE := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fn
 
 $(BUILD)/retro-obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(HOST_CC) $(RETRO_CFLAGS) -O2 -c $< -o $@
+	@$(HOST_CC) $(RETRO_CFLAGS) -O2 -c $< -o $@
 
 $(BUILD)/retro-asan-obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(HOST_CC) $(RETRO_CFLAGS) $(RETRO_SANITIZE) -c $< -o $@
+	@$(HOST_CC) $(RETRO_CFLAGS) $(RETRO_SANITIZE) -c $< -o $@
 
 $(BUILD)/retro: $(RETRO_OBJ)
-	$(HOST_CC) $^ $(RETRO_LIBS) -o $@
+	@$(HOST_CC) $^ $(RETRO_LIBS) -o $@
 
 $(BUILD)/retro-asan: $(RETRO_ASAN)
-	$(HOST_CC) $(RETRO_SANITIZE) $^ $(RETRO_LIBS) -o $@
+	@$(HOST_CC) $(RETRO_SANITIZE) $^ $(RETRO_LIBS) -o $@
+
+$(BUILD)/fake_hv: $(BUILD)/retro-asan-obj/test/tool/fake_hv.o $(filter-out $(BUILD)/retro-asan-obj/tools/%,$(RETRO_ASAN))
+	@$(HOST_CC) $(RETRO_SANITIZE) $^ -o $@
+
+test-tool: $(BUILD)/retro $(BUILD)/retro-asan $(BUILD)/fake_hv ## test the host tool (N=name for one)
+	test/tool/run $(N)
 
 retro: $(BUILD)/retro ## build the host tool (build/retro)
 
 -include $(RETRO_OBJ:.o=.d) $(RETRO_ASAN:.o=.d)
-.PHONY: retro
+.PHONY: retro test-tool

@@ -62,19 +62,25 @@ static void add_messages(struct collector *c, const uint8_t *bytes, size_t lengt
     }
 }
 
+/* Boot loaders leave escape sequences in front of the hypervisor's first lines. */
+static void add_foreign_line(struct collector *c, const char *text)
+{
+    const char *own = strstr(text, "retrovisor: ");
+
+    if (!own)
+        display_foreign(&c->display, text);
+    else if (!is_status(own) || take_status(c, own))
+        display_message(&c->display, own);
+}
+
 /* Text outside of frames: mostly firmware, but the hypervisor's own where it never had a link. */
 static void add_foreign(void *context, const uint8_t *bytes, size_t length)
 {
     struct collector *c = context;
 
     for (size_t i = 0; i < length; i++) {
-        if (!line_add(&c->foreign, bytes[i]))
-            continue;
-        const char *text = c->foreign.text;
-        if (is_status(text) ? take_status(c, text) : strncmp(text, "retrovisor:", 11) == 0)
-            display_message(&c->display, text);
-        else if (!is_status(text))
-            display_foreign(&c->display, text);
+        if (line_add(&c->foreign, bytes[i]))
+            add_foreign_line(c, c->foreign.text);
     }
     buffer_add(&c->foreign_text, bytes, length);
     if (c->foreign_text.length > COLLECT_FOREIGN_MAX) {

@@ -72,10 +72,10 @@ static void print_line(const char *prefix, const char *line)
     fputs(prefix, stderr);
     for (; *line; line++) {
         unsigned char c = (unsigned char)*line;
-        if (c >= ' ' && c != 0x7f)
+        if (c >= ' ' && c < 0x7f)
             fputc(c, stderr);
-        else if (c == '\t')
-            fputc(' ', stderr);
+        else if (c == '\t' || c >= 0x80)
+            fputc(c == '\t' ? ' ' : '?', stderr);
     }
     fputc('\n', stderr);
 }

@@ -148,8 +148,6 @@ static void dump_commits(struct dump_args *args, const struct log_reader *r, con
     struct log_commits it;
     enum log_step step;
 
-    if (b->first > args->to || b->first + b->count <= args->from)
-        return;
     log_commits_begin(&it, r, b);
     while ((step = log_commits_next(&it, &commit)) == LOG_COMMIT) {
         if (!wanted(args, it.seq, &commit))
@@ -176,38 +174,53 @@ static void print_text(const uint8_t *bytes, size_t length)
     }
 }
 
+static void print_block_json(const struct log_reader *r, const struct log_block *b)
+{
+    json_t *o =
+        json_pack("{s:s, s:s, s:I, s:I, s:I}", "kind", "block", "type", log_type_name(b->type), "number",
+                  (json_int_t)b->number, "offset", (json_int_t)b->offset, "length", (json_int_t)b->length);
+
+    if (b->type == LOG_TYPE_COMMITS) {
+        json_object_set_new(o, "first", json_integer((json_int_t)b->first));
+        json_object_set_new(o, "count", json_integer(b->count));
+        json_object_set_new(o, "running_digest", json_hex(b->digest));
+    } else if (b->type == LOG_TYPE_HEADER) {
+        json_object_set_new(o, "header", json_of_header(&r->header));
+    } else if (b->type == LOG_TYPE_TRAILER) {
+        json_object_set_new(o, "trailer", json_of_trailer(&r->trailer, r->header.vcpus));
+    }
+    json_print(o);
+}
+
+static void print_block(const struct log_block *b)
+{
+    printf("# block %" PRIu32 " %s at %" PRIu64 ", %" PRIu32 " bytes", b->number, log_type_name(b->type),
+           b->offset, b->length);
+    if (b->type == LOG_TYPE_COMMITS)
+        printf(", commits %" PRIu64 "..%" PRIu64 ", running digest %016" PRIx64, b->first,
+               b->first + b->count - 1, b->digest);
+    if (b->type == LOG_TYPE_CONSOLE || b->type == LOG_TYPE_MESSAGE) {
+        fputs(": ", stdout);
+        print_text(b->payload, b->length);
+    }
+    putchar('\n');
+}
+
 static void dump_block(void *context, const struct log_reader *r, const struct log_block *b)
 {
     struct dump_args *args = context;
-    bool text = b->type == LOG_TYPE_CONSOLE || b->type == LOG_TYPE_MESSAGE;
+    bool commits = b->type == LOG_TYPE_COMMITS;
 
-    if (args->json) {
-        json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:I}", "kind", "block", "type", log_type_name(b->type),
-                              "number", (json_int_t)b->number, "offset", (json_int_t)b->offset, "length",
-                              (json_int_t)b->length);
-        if (b->type == LOG_TYPE_COMMITS) {
-            json_object_set_new(o, "first", json_integer((json_int_t)b->first));
-            json_object_set_new(o, "count", json_integer(b->count));
-            json_object_set_new(o, "running_digest", json_hex(b->digest));
-        } else if (b->type == LOG_TYPE_HEADER) {
-            json_object_set_new(o, "header", json_of_header(&r->header));
-        } else if (b->type == LOG_TYPE_TRAILER) {
-            json_object_set_new(o, "trailer", json_of_trailer(&r->trailer, r->header.vcpus));
-        }
-        json_print(o);
-    } else {
-        printf("# block %" PRIu32 " %s at %" PRIu64 ", %" PRIu32 " bytes", b->number, log_type_name(b->type),
-               b->offset, b->length);
-        if (b->type == LOG_TYPE_COMMITS)
-            printf(", commits %" PRIu64 "..%" PRIu64 ", running digest %016" PRIx64, b->first,
-                   b->first + b->count - 1, b->digest);
-        if (text) {
-            fputs(": ", stdout);
-            print_text(b->payload, b->length);
-        }
-        putchar('\n');
+    /* Who asks for some commits wants nothing else. */
+    if (args->from || args->to != UINT64_MAX) {
+        if (!commits || b->first > args->to || b->first + b->count <= args->from)
+            return;
     }
-    if (b->type == LOG_TYPE_COMMITS)
+    if (args->json)
+        print_block_json(r, b);
+    else
+        print_block(b);
+    if (commits)
         dump_commits(args, r, b);
 }
 

@@ -1,0 +1,429 @@
+/*
+ * A hypervisor's end of the serial link, for tests of retro: makes a log by the codec and sends it, with
+ * console and messages, over TCP, with damage on demand; or writes the log to a file.
+ *
+ *   fake_hv file PATH [word...]        the log as a file
+ *   fake_hv connect PORT [word...]     client of a retro that listens
+ *   fake_hv listen [word...]           prints its port, then serves one peer after the other
+ *
+ * Words: commits=N vcpus=N seed=N; lossy=N of 1,000 bytes harmed; rate=BYTES per second; cut=BYTES of the
+ * log to make; end=trailer|abort|none; status=NAME of the last line, none for no line; report=1 for a
+ * replay's report (no commits); flip=memory|vcpu|console for a result that differs; noise=1 for firmware
+ * text before the link; hang=1 to stay silent at the end instead of closing; linger=MS to wait at the end.
+ */
+#include "replay/link.h"
+#include "replay/log_codec.h"
+
+#include "hv/base/digest.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { RING = 1 << 18, WRITER_BUFFER = 1 << 16, STEP_MS = 2, RTO_MS = 40 };
+
+struct options {
+    unsigned commits, vcpus, seed, lossy, rate, linger;
+    size_t cut;
+    bool report, noise, hang;
+    const char *end, *status, *flip;
+};
+
+/* The bytes of a whole log, made before anything is sent. */
+struct log_image {
+    uint8_t *bytes;
+    size_t length;
+};
+
+static uint64_t next_random(uint64_t *state)
+{
+    *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return *state >> 33;
+}
+
+static const char console_text[] = "guest: hello\nguest: counters 123 456\nguest: done\n";
+
+static void take(struct log_image *image, struct log_writer *w)
+{
+    size_t length;
+    const uint8_t *bytes = log_writer_peek(w, &length);
+
+    image->bytes = realloc(image->bytes, image->length + length + 1);
+    memcpy(image->bytes + image->length, bytes, length);
+    image->length += length;
+    log_writer_consume(w, length);
+}
+
+static struct rec_commit make_commit(uint64_t seq, const struct options *o, uint64_t *random)
+{
+    struct rec_commit commit = {.kind = REC_CHUNK};
+    struct rec_chunk *c = &commit.chunk;
+
+    c->vcpu = (uint8_t)(next_random(random) % o->vcpus);
+    c->end = (uint8_t)(next_random(random) % REC_END_REFUSED);
+    c->lag = (uint32_t)(next_random(random) % MIN(seq, (uint64_t)5));
+    if (next_random(random) % 4 == 0) {
+        c->flags |= REC_F_TIME;
+        c->time_base = seq * 100;
+    }
+    if (next_random(random) % 8 == 0) {
+        c->event_count = 1;
+        c->events[0] = (struct rec_event){REC_EVENT_FIXED, (uint8_t)(32 + seq % 200)};
+    }
+    if (c->end == REC_END_POSITION) {
+        c->position = (struct rec_position){.rip = 0x100000 + next_random(random) % 65536,
+                                            .rflags = 0x202,
+                                            .duration = 50000 + next_random(random) % 100,
+                                            .regs_check = (uint32_t)next_random(random),
+                                            .state_check = (uint32_t)next_random(random)};
+        if (seq % 7 == 0) {
+            c->flags |= REC_F_REP;
+            c->position.rcx = next_random(random);
+        }
+    }
+    return commit;
+}
+
+static uint64_t write_commits(struct log_writer *w, struct log_image *image, const struct options *o)
+{
+    uint64_t random = o->seed, digest = 0;
+
+    for (uint64_t seq = 1; seq <= o->commits; seq++) {
+        struct rec_commit commit = make_commit(seq, o, &random);
+        digest = digest_word(digest, next_random(&random));
+        commit.chunk.digest = log_digest_slice(digest);
+        if (!log_writer_commit(w, &commit, digest))
+            abort();
+        if (seq == o->commits / 2)
+            log_writer_console(w, console_text, 20);
+        take(image, w);
+    }
+    return digest;
+}
+
+static void write_end(struct log_writer *w, const struct options *o)
+{
+    uint64_t counters[MAX_VCPUS][REC_COUNT_MAX] = {{0}};
+    struct rec_trailer t = {.outcome = REC_OUTCOME_EXIT,
+                            .commits = o->report ? 0 : o->commits,
+                            .memory_digest = 0x1234567890abcdef,
+                            .console_digest = digest_bytes(0, console_text, sizeof console_text - 1),
+                            .console_bytes = sizeof console_text - 1};
+
+    for (unsigned i = 0; i < o->vcpus; i++) {
+        t.vcpu_digest[i] = 0x1111111111111111 * (i + 1);
+        counters[i][REC_COUNT_CHUNKS] = o->commits / o->vcpus;
+    }
+    t.memory_digest += strcmp(o->flip, "memory") == 0;
+    t.vcpu_digest[o->vcpus - 1] += strcmp(o->flip, "vcpu") == 0;
+    t.console_digest += strcmp(o->flip, "console") == 0;
+    if (strcmp(o->end, "trailer") == 0) {
+        log_writer_counters(w, counters);
+        log_writer_trailer(w, &t);
+    } else if (strcmp(o->end, "abort") == 0) {
+        log_writer_abort(w, "vCPU 1, chunk 17: page 0x123 differs");
+    }
+}
+
+static struct log_image make_log(const struct options *o)
+{
+    static uint8_t buffer[WRITER_BUFFER];
+    struct rec_header header = {.semantics = REC_REPLAY_SEMANTICS,
+                                .vcpus = o->vcpus,
+                                .memory_bytes = UINT64_C(64) << 20,
+                                .image_digest = 0xfeed,
+                                .cpuid_model = 1,
+                                .pause_limit = 64,
+                                .time_stride = 20,
+                                .time_quantum = 1024,
+                                .tsc_hz = 10000000,
+                                .seed = o->seed,
+                                .guest_command_line = "counters 1000",
+                                .build_id = "fake"};
+    struct log_image image = {0};
+    struct log_writer w;
+
+    log_writer_init(&w, buffer, sizeof buffer, 512);
+    log_writer_header(&w, &header);
+    if (!o->report) {
+        write_commits(&w, &image, o);
+        log_writer_flush(&w);
+        log_writer_console(&w, console_text + 20, sizeof console_text - 1 - 20);
+    }
+    write_end(&w, o);
+    take(&image, &w);
+    if (o->cut && o->cut < image.length)
+        image.length = o->cut;
+    return image;
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* A hypervisor that sends: what is still to be given to the link, and the wire's state. */
+struct sender {
+    struct link link;
+    uint8_t ring[RING];
+    const struct options *o;
+    const struct log_image *log;
+    size_t log_at, console_at, message_at;
+    char messages[256];
+    uint64_t random;
+    uint64_t sent, begin;
+};
+
+static void ignore(void *context, enum link_stream stream, const uint8_t *bytes, size_t length)
+{
+    (void)context, (void)stream, (void)bytes, (void)length;
+}
+
+static size_t feed(struct link *link, enum link_stream stream, const void *bytes, size_t length, size_t at)
+{
+    return at + link_send(link, stream, (const uint8_t *)bytes + at, length - at);
+}
+
+static bool all_given(const struct sender *s)
+{
+    return s->log_at == s->log->length && s->message_at == strlen(s->messages);
+}
+
+static void feed_all(struct sender *s)
+{
+    s->log_at = feed(&s->link, LINK_STREAM_LOG, s->log->bytes, s->log->length, s->log_at);
+    s->console_at = feed(&s->link, LINK_STREAM_CONSOLE, console_text, sizeof console_text - 1, s->console_at);
+    if (s->log_at == s->log->length)
+        s->message_at = feed(&s->link, LINK_STREAM_MESSAGE, s->messages, strlen(s->messages), s->message_at);
+}
+
+/* Drops, flips or doubles some bytes. Returns the new length; `out` has room for twice as many. */
+static size_t harm(struct sender *s, const uint8_t *in, size_t length, uint8_t *out)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < length; i++) {
+        bool hit = next_random(&s->random) % 10000 < s->o->lossy * 10;
+        unsigned kind = hit ? (unsigned)next_random(&s->random) % 3 : 3;
+        if (kind == 0)
+            continue;
+        out[n++] = kind == 1 ? in[i] ^ (uint8_t)(1u << next_random(&s->random) % 8) : in[i];
+        if (kind == 2)
+            out[n++] = in[i];
+    }
+    return n;
+}
+
+static bool write_all(int fd, const uint8_t *bytes, size_t length)
+{
+    while (length) {
+        ssize_t n = write(fd, bytes, length);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return false;
+        bytes += n;
+        length -= (size_t)n;
+    }
+    return true;
+}
+
+static bool within_rate(const struct sender *s)
+{
+    return !s->o->rate || s->sent * 1000 <= (now_ms() - s->begin + 1) * s->o->rate;
+}
+
+static bool transmit(struct sender *s, int fd)
+{
+    uint8_t plain[512], harmed[1024];
+    size_t n;
+
+    while (within_rate(s) && (n = link_poll(&s->link, now_ms(), plain, sizeof plain)) != 0) {
+        size_t length = harm(s, plain, n, harmed);
+        s->sent += length;
+        if (!write_all(fd, harmed, length))
+            return false;
+    }
+    return true;
+}
+
+/* Serves one peer. Returns true once everything was acknowledged, false when the peer went away. */
+static bool serve(struct sender *s, int fd)
+{
+    static const char firmware[] =
+        "SeaBIOS (version 1.2)\r\nBooting from DVD/CD...\r\n\x1b[2Jretrovisor: early\n";
+    uint8_t in[4096], harmed[8192];
+
+    if (s->o->noise && !write_all(fd, (const uint8_t *)firmware, sizeof firmware - 1))
+        return false;
+    while (!all_given(s) || !link_idle(&s->link) || s->link.state != LINK_ESTABLISHED) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        feed_all(s);
+        if (!transmit(s, fd))
+            return false;
+        if (poll(&p, 1, STEP_MS) <= 0)
+            continue;
+        ssize_t n = read(fd, in, sizeof in);
+        if (n <= 0)
+            return false;
+        size_t length = harm(s, in, (size_t)n, harmed);
+        link_receive(&s->link, harmed, length, now_ms());
+    }
+    return true;
+}
+
+/* The end of a sound run: the last line as plain text too, then silence or the end of the line. */
+static void leave(const struct options *o, int fd)
+{
+    char line[128];
+
+    if (strcmp(o->status, "none") != 0) {
+        int n = snprintf(line, sizeof line, "retrovisor: end status=%s\n", o->status);
+        write_all(fd, (const uint8_t *)line, (size_t)n);
+    }
+    usleep(o->linger * 1000);
+    if (o->hang)
+        pause();
+    close(fd);
+}
+
+static struct sender *new_sender(const struct options *o, const struct log_image *log)
+{
+    struct sender *s = calloc(1, sizeof *s);
+    struct link_config config = {.ring = s->ring,
+                                 .ring_size = RING,
+                                 .session = (uint32_t)now_ms() * 2654435761u | 1,
+                                 .rto = RTO_MS,
+                                 .deliver = ignore};
+
+    s->o = o;
+    s->log = log;
+    s->random = o->seed;
+    s->begin = now_ms();
+    snprintf(s->messages, sizeof s->messages, "retrovisor: recording\n");
+    if (strcmp(o->status, "none") != 0)
+        snprintf(s->messages, sizeof s->messages, "retrovisor: recording\nretrovisor: end status=%s\n",
+                 o->status);
+    link_init(&s->link, &config, now_ms());
+    return s;
+}
+
+static int do_connect(const struct options *o, const struct log_image *log, unsigned port)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sender *s = new_sender(o, log);
+    int fd = socket(AF_INET, SOCK_STREAM, 0), code = 1;
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0 && serve(s, fd)) {
+        leave(o, fd);
+        code = 0;
+    }
+    free(s);
+    return code;
+}
+
+static int do_listen(const struct options *o, const struct log_image *log)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET};
+    struct sender *s = new_sender(o, log);
+    socklen_t length = sizeof a;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), fd;
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(listener, (struct sockaddr *)&a, sizeof a) || listen(listener, 1) ||
+        getsockname(listener, (struct sockaddr *)&a, &length))
+        return 1;
+    printf("%u\n", ntohs(a.sin_port));
+    fflush(stdout);
+    while ((fd = accept(listener, NULL, NULL)) >= 0) {
+        if (serve(s, fd)) {
+            leave(o, fd);
+            break;
+        }
+        close(fd);
+    }
+    free(s);
+    return fd >= 0 ? 0 : 1;
+}
+
+static int do_file(const struct log_image *log, const char *path)
+{
+    FILE *f = fopen(path, "wb");
+
+    if (!f || fwrite(log->bytes, 1, log->length, f) != log->length || fclose(f))
+        return 1;
+    return 0;
+}
+
+static bool parse(struct options *o, char *word)
+{
+    char *value = strchr(word, '=');
+
+    if (!value)
+        return false;
+    *value++ = '\0';
+    const struct {
+        const char *name;
+        unsigned *number;
+        const char **text;
+    } words[] = {{"commits", &o->commits, NULL}, {"vcpus", &o->vcpus, NULL},   {"seed", &o->seed, NULL},
+                 {"lossy", &o->lossy, NULL},     {"rate", &o->rate, NULL},     {"linger", &o->linger, NULL},
+                 {"end", NULL, &o->end},         {"status", NULL, &o->status}, {"flip", NULL, &o->flip}};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (strcmp(words[i].name, word) != 0)
+            continue;
+        if (words[i].number)
+            *words[i].number = (unsigned)atoi(value);
+        else
+            *words[i].text = value;
+        return true;
+    }
+    if (strcmp(word, "cut") == 0)
+        o->cut = (size_t)atol(value);
+    else if (strcmp(word, "report") == 0)
+        o->report = atoi(value);
+    else if (strcmp(word, "noise") == 0)
+        o->noise = atoi(value);
+    else if (strcmp(word, "hang") == 0)
+        o->hang = atoi(value);
+    else
+        return false;
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.commits = 1000, .vcpus = 2, .seed = 1, .end = "trailer", .status = "ok", .flip = ""};
+    bool listens = argc > 1 && strcmp(argv[1], "listen") == 0;
+    int first = listens ? 2 : 3, code;
+
+    if (argc < first)
+        return 2;
+    signal(SIGPIPE, SIG_IGN);
+    for (int i = first; i < argc; i++) {
+        if (!parse(&o, argv[i])) {
+            fprintf(stderr, "fake_hv: unknown word %s\n", argv[i]);
+            return 2;
+        }
+    }
+    struct log_image log = make_log(&o);
+    if (listens)
+        code = do_listen(&o, &log);
+    else if (strcmp(argv[1], "connect") == 0)
+        code = do_connect(&o, &log, (unsigned)atoi(argv[2]));
+    else
+        code = do_file(&log, argv[2]);
+    free(log.bytes);
+    return code;
+}
