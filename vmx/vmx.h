@@ -85,13 +85,12 @@ struct vmx_vcpu {
     struct vmx_vcpu_pages pages;
     uint64_t eptp;
     uint64_t breakpoint; /* linear address in the real DR0 */
+    bool breakpoint_armed;
     uint32_t timer_shift;
     uint16_t vpid;
     bool has_tsc_aux;
+    bool invept_single; /* the CPU has the single-context kind */
 };
-_Static_assert(offsetof(struct vmx_vcpu, gpr) == 0, "entry.S");
-_Static_assert(offsetof(struct vmx_vcpu, host_rsp) == 128, "entry.S");
-_Static_assert(offsetof(struct vmx_vcpu, launched) == 136, "entry.S");
 
 /*
  * Makes `vcpu` a vCPU of this CPU and its VMCS current, with control fields, host state (as
@@ -110,7 +109,8 @@ void vmx_vcpu_clear(struct vmx_vcpu *vcpu);
 /*
  * Runs the guest until an exit, which is decoded into *exit; its raw words stay in vcpu->raw. An entry that
  * the CPU refuses for the guest's state has exit->entry_failed; one refused for our controls ends in
- * vmx_fail. An NMI exit is host_nmi; NMIs are unblocked again when this returns. An external interrupt that
+ * vmx_fail. An NMI exit is host_nmi: the hypervisor's own NMI handler has run, and NMIs are open
+ * again, when this returns. An external interrupt that
  * caused an exit is still pending in the local APIC: the caller opens interrupts to take it. Guest DR7 and
  * DEBUGCTL are switched; FPU and SIMD registers are not touched.
  */
@@ -137,6 +137,7 @@ void vmx_set_interruptibility(struct vmx_vcpu *vcpu, uint32_t interruptibility);
 enum vmx_activity vmx_get_activity(struct vmx_vcpu *vcpu);
 void vmx_set_activity(struct vmx_vcpu *vcpu, enum vmx_activity activity);
 uint64_t vmx_get_pending_debug(struct vmx_vcpu *vcpu);
+void vmx_set_pending_debug(struct vmx_vcpu *vcpu, uint64_t pending);
 void vmx_get_segment(struct vmx_vcpu *vcpu, enum vmx_segment_index index, struct vmx_segment *segment);
 uint64_t vmx_get_cs_base(struct vmx_vcpu *vcpu);
 /* True if CS.L and EFER.LMA are set: addresses and RIP are 64 bits wide. */

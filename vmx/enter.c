@@ -1,0 +1,106 @@
+/* One VM entry and the exit that ends it. */
+#include "hv/cpu/cpu.h"
+#include "vmx/entry.h"
+#include "vmx/vmcs.h"
+#include "vmx/vmx.h"
+
+#include <string.h>
+
+_Static_assert(offsetof(struct vmx_vcpu, gpr) == VCPU_GPR(0), "entry.h");
+_Static_assert(offsetof(struct vmx_vcpu, host_rsp) == VCPU_HOST_RSP, "entry.h");
+_Static_assert(offsetof(struct vmx_vcpu, launched) == VCPU_LAUNCHED, "entry.h");
+_Static_assert(VMCS_HOST_RSP == VMCS_HOST_RSP_ENCODING, "entry.h");
+
+/*
+ * The Bochs emulator, after an exit in the middle of a REP instruction, matches no execute breakpoint until
+ * some REP instruction completes. One REP of one byte here costs next to nothing on a real CPU.
+ */
+static void complete_a_rep(void)
+{
+    uint8_t byte;
+    void *at = &byte;
+    uint64_t count = 1;
+
+    __asm__ volatile("rep stosb" : "+D"(at), "+c"(count) : "a"(0) : "memory");
+}
+
+static void read_interruption(struct vmx_exit_raw *raw)
+{
+    raw->interruption_info = vmcs_read32(VMCS_EXIT_INTERRUPTION_INFO);
+    if (raw->interruption_info & VMX_INFO_ERROR_VALID) {
+        raw->interruption_error = vmcs_read32(VMCS_EXIT_INTERRUPTION_ERROR);
+    }
+}
+
+static void read_idt_vectoring(struct vmx_exit_raw *raw)
+{
+    raw->idt_vectoring_info = vmcs_read32(VMCS_IDT_VECTORING_INFO);
+    if (!(raw->idt_vectoring_info & VMX_INFO_VALID)) {
+        return;
+    }
+    raw->idt_vectoring_error = vmcs_read32(VMCS_IDT_VECTORING_ERROR);
+    raw->idt_instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+}
+
+/* Reads what the exit reason defines, and no more: a VMREAD costs tens of cycles. */
+static void read_exit(struct vmx_vcpu *vcpu)
+{
+    struct vmx_exit_raw *raw = &vcpu->raw;
+    uint32_t needs;
+
+    memset(raw, 0, sizeof(*raw));
+    raw->reason = vmcs_read32(VMCS_EXIT_REASON);
+    raw->rip = vmcs_read(VMCS_GUEST_RIP);
+    raw->rax = vcpu->gpr[GPR_RAX];
+    raw->rcx = vcpu->gpr[GPR_RCX];
+    raw->rdx = vcpu->gpr[GPR_RDX];
+    vcpu->gpr[GPR_RSP] = vmcs_read(VMCS_GUEST_RSP);
+    needs = vmx_exit_needs(raw->reason);
+    if (needs & VMX_NEED_QUALIFICATION) {
+        raw->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    }
+    if (raw->reason & VMX_REASON_ENTRY_FAILS) {
+        return; /* the other fields still tell of the exit before (SDM 3C 27.8) */
+    }
+    if (needs & VMX_NEED_LENGTH) {
+        raw->instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+    }
+    if (needs & VMX_NEED_INFO) {
+        raw->instruction_info = vmcs_read32(VMCS_EXIT_INSTRUCTION_INFO);
+    }
+    if (needs & VMX_NEED_GPA) {
+        raw->gpa = vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS);
+    }
+    if (needs & VMX_NEED_GLA) {
+        raw->gla = vmcs_read(VMCS_GUEST_LINEAR_ADDRESS);
+    }
+    if (needs & VMX_NEED_INTERRUPTION) {
+        read_interruption(raw);
+    }
+    read_idt_vectoring(raw);
+}
+
+/*
+ * After an NMI exit NMIs stay blocked until an IRET (SDM 3C 28.5.5). INT 2 runs the handler that the NMI
+ * would have found outside the guest, and that ends in the IRET.
+ */
+static void handle_host_nmi(void)
+{
+    __asm__ volatile("int $2" ::: "memory", "cc");
+}
+
+void vmx_enter(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
+{
+    complete_a_rep();
+    if (vmx_run(vcpu) != 0) {
+        vmcs_report(vcpu->launched ? "VMRESUME" : "VMLAUNCH", 0, 0);
+    }
+    read_exit(vcpu);
+    vmx_exit_decode(&vcpu->raw, exit);
+    if (!exit->entry_failed) {
+        vcpu->launched = 1;
+    }
+    if (exit->host_nmi) {
+        handle_host_nmi();
+    }
+}
