@@ -5,6 +5,8 @@
  *   fake_hv file PATH [word...]        the log as a file
  *   fake_hv connect PORT [word...]     client of a retro that listens
  *   fake_hv listen [word...]           prints its port, then serves one peer after the other
+ *   fake_hv unix PATH [word...]        the same at a Unix socket
+ *   fake_hv pty [word...]              prints the name of its terminal, which any number may open in turn
  *
  * Words: commits=N vcpus=N seed=N; lossy=N of 1,000 bytes harmed; rate=BYTES per second; cut=BYTES of the
  * log to make; end=trailer|abort|none; status=NAME of the last line, none for no line; report=1 for a
@@ -18,12 +20,15 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -333,19 +338,12 @@ static int do_connect(const struct options *o, const struct log_image *log, unsi
     return code;
 }
 
-static int do_listen(const struct options *o, const struct log_image *log)
+/* Serves whoever comes until one has all. */
+static int serve_listener(const struct options *o, const struct log_image *log, int listener)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET};
     struct sender *s = new_sender(o, log);
-    socklen_t length = sizeof a;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), fd;
+    int fd;
 
-    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (bind(listener, (struct sockaddr *)&a, sizeof a) || listen(listener, 1) ||
-        getsockname(listener, (struct sockaddr *)&a, &length))
-        return 1;
-    printf("%u\n", ntohs(a.sin_port));
-    fflush(stdout);
     while ((fd = accept(listener, NULL, NULL)) >= 0) {
         if (serve(s, fd)) {
             leave(o, fd);
@@ -355,6 +353,56 @@ static int do_listen(const struct options *o, const struct log_image *log)
     }
     free(s);
     return fd >= 0 ? 0 : 1;
+}
+
+static int do_listen(const struct options *o, const struct log_image *log)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET};
+    socklen_t length = sizeof a;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(listener, (struct sockaddr *)&a, sizeof a) || listen(listener, 1) ||
+        getsockname(listener, (struct sockaddr *)&a, &length))
+        return 1;
+    printf("%u\n", ntohs(a.sin_port));
+    fflush(stdout);
+    return serve_listener(o, log, listener);
+}
+
+static int do_unix(const struct options *o, const struct log_image *log, const char *path)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    if (bind(listener, (struct sockaddr *)&a, sizeof a) || listen(listener, 1))
+        return 1;
+    return serve_listener(o, log, listener);
+}
+
+/* Like a serial line: nobody hears the other side hang up. */
+static int do_pty(const struct options *o, const struct log_image *log)
+{
+    struct sender *s = new_sender(o, log);
+    int master = posix_openpt(O_RDWR | O_NOCTTY), slave, code = 1;
+    struct termios raw;
+
+    if (master < 0 || grantpt(master) || unlockpt(master))
+        return 1;
+    slave = open(ptsname(master), O_RDWR | O_NOCTTY); /* held open: else reads fail while nobody is there */
+    if (slave >= 0 && tcgetattr(slave, &raw) == 0) {
+        cfmakeraw(&raw);
+        tcsetattr(slave, TCSANOW, &raw);
+        printf("%s\n", ptsname(master));
+        fflush(stdout);
+        if (serve(s, master)) {
+            leave(o, master);
+            code = 0;
+        }
+    }
+    free(s);
+    return code;
 }
 
 static int do_file(const struct log_image *log, const char *path)
@@ -405,8 +453,8 @@ static bool parse(struct options *o, char *word)
 int main(int argc, char **argv)
 {
     struct options o = {.commits = 1000, .vcpus = 2, .seed = 1, .end = "trailer", .status = "ok", .flip = ""};
-    bool listens = argc > 1 && strcmp(argv[1], "listen") == 0;
-    int first = listens ? 2 : 3, code;
+    const char *mode = argc > 1 ? argv[1] : "";
+    int first = strcmp(mode, "listen") == 0 || strcmp(mode, "pty") == 0 ? 2 : 3, code;
 
     if (argc < first)
         return 2;
@@ -418,9 +466,13 @@ int main(int argc, char **argv)
         }
     }
     struct log_image log = make_log(&o);
-    if (listens)
+    if (strcmp(mode, "listen") == 0)
         code = do_listen(&o, &log);
-    else if (strcmp(argv[1], "connect") == 0)
+    else if (strcmp(mode, "pty") == 0)
+        code = do_pty(&o, &log);
+    else if (strcmp(mode, "unix") == 0)
+        code = do_unix(&o, &log, argv[2]);
+    else if (strcmp(mode, "connect") == 0)
         code = do_connect(&o, &log, (unsigned)atoi(argv[2]));
     else
         code = do_file(&log, argv[2]);
