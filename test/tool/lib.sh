@@ -22,7 +22,7 @@ expect() {
 
 # said FILE PATTERN: the last command's output (out or err) holds a line that matches.
 said() {
-    grep -qE -- "$2" "$T/$1" || { echo "no line in $1 matches: $2"; cat "$T/$1"; return 1; }
+    grep -qiE -- "$2" "$T/$1" || { echo "no line in $1 matches: $2"; cat "$T/$1"; return 1; }
 }
 
 # lacks FILE PATTERN: the opposite. (A plain "! grep" would not end the script.)
