@@ -262,6 +262,19 @@ static enum exit_step write_apic_msr(struct vcpu *vcpu, const struct vmx_exit *e
     return step == EXIT_RESUME ? skip(vcpu) : step;
 }
 
+static enum exit_step write_context_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    if (!msr_value_valid(msr, value))
+        return general_protection(vcpu);
+    if (msr == VMSR_EFER) {
+        uint64_t old = vmx_get_efer(&vcpu->vmx);
+        if (!msr_efer_valid(old, value, vmx_get_cr0(&vcpu->vmx)))
+            return general_protection(vcpu);
+        value = msr_efer_merge(old, value);
+    }
+    return vmx_set_msr(&vcpu->vmx, msr, value) ? skip(vcpu) : general_protection(vcpu);
+}
+
 static enum exit_step handle_wrmsr(struct vcpu *vcpu, const struct vmx_exit *exit)
 {
     uint32_t msr = exit->msr.index;
@@ -269,9 +282,7 @@ static enum exit_step handle_wrmsr(struct vcpu *vcpu, const struct vmx_exit *exi
     switch (msr_classify(msr, true)) {
     case MSR_CLASS_PASS:
     case MSR_CLASS_CONTEXT:
-        if (!msr_value_valid(msr, exit->msr.value) || !vmx_set_msr(&vcpu->vmx, msr, exit->msr.value))
-            return general_protection(vcpu);
-        return skip(vcpu);
+        return write_context_msr(vcpu, msr, exit->msr.value);
     case MSR_CLASS_STORED:
         if (!msr_value_valid(msr, exit->msr.value))
             return general_protection(vcpu);

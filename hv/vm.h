@@ -124,49 +124,65 @@ struct vcpu_act {
     char reason[96]; /* END */
 };
 
+/* What a failed attempt to replay a chunk came to. */
+#define VCPU_FOUND_PAGES 8u
+struct vcpu_found {
+    bool valid;
+    uint8_t end;
+    uint32_t page_count;
+    uint32_t pages[VCPU_FOUND_PAGES];
+    struct vmx_guest_state cpu;
+};
+
 struct vcpu {
-    struct vmx_vcpu vmx; /* first: aligned for entry.S */
+    struct vmx_vcpu vmx;
     struct vm *vm;
     uint32_t index;
-    uint32_t cpu;        /* physical CPU */
+    uint32_t cpu;        /* index of its physical CPU */
+    uint32_t waiting;    /* atomic: it sleeps, and wants a kick when something comes in */
+    uint32_t idle;       /* atomic: it sleeps, and no timer of its own will wake it */
     struct ept_view ept; /* record, replay */
     uint64_t eptp;
     struct view view;
     uint32_t *accessed; /* harvest buffer, one entry per guest page */
-    uint32_t accessed_count;
 
     struct vcpu_state *state; /* now; its `cpu` and `xsave` parts only between chunks */
-    struct vcpu_state *saved; /* at the end of the last committed chunk */
+    struct vcpu_state *saved; /* as the last committed chunk left it */
     bool loaded;              /* the VMCS holds state->cpu */
+    bool xstate_loaded;       /* the processor holds the SIMD state */
     bool irq_check;           /* the APIC may have something to deliver */
 
     /* The chunk under way. */
     uint64_t time_base; /* ticks */
-    uint64_t started;   /* preemption timer ticks that the chunk was given so far */
-    uint64_t spent;     /* of them, used before the timer was last set */
-    uint32_t timer_set;
-    uint32_t pauses;
+    uint64_t time_reads;
     bool time_used;
     uint8_t end; /* enum rec_end */
+    uint32_t pauses;
+    uint64_t spent;       /* preemption timer ticks that the chunk ran before the timer was last set */
+    uint32_t timer_given; /* what it was set to */
     struct vcpu_act act;
     struct vcpu_completion completion; /* of the act */
     struct rec_event events[REC_MAX_EVENTS];
     uint32_t event_count;
-    uint32_t events_taken; /* of them from the inbound queue */
+    uint32_t events_inbound; /* of them from the inbound queue: the first ones */
     struct rec_position position;
     bool at_rep;
 
-    /* Lengths. */
-    uint64_t length;   /* of the next chunk, TSC ticks */
+    /* Recording: lengths in preemption timer ticks. */
+    uint64_t length;   /* of the next chunk */
     uint32_t squashes; /* in a row */
     uint64_t noise;    /* state of the length variation's generator */
 
     /* Replay. */
     uint64_t seq; /* of the chunk to replay; 0: none left */
     const struct rec_chunk *expected;
-    uint64_t margin; /* guess: preemption timer ticks left to the breakpoint */
-    uint32_t skip;   /* places that looked right and were not */
+    uint64_t margin;         /* how long before the recorded duration's end the breakpoint is armed */
+    uint64_t margin_learned; /* what the next chunk tries first */
+    uint32_t skip;           /* places that looked right before the run was spoilt: pass them */
     uint32_t seen;
+    struct vcpu_found found;
+    bool passed;      /* this place was compared: go on */
+    bool resume_flag; /* RF is set to pass the breakpoint, not by the guest */
 
     struct inbound inbound; /* produced under order.lock */
     uint64_t counters[REC_COUNT_MAX];

@@ -81,6 +81,12 @@ bool order_has_room(struct commit_order *order)
     uint64_t need = (uint64_t)(order->vcpus + 1) * order->chunk_pages;
     bool room;
 
+    /* Far from full needs no lock: what is freed by then is freed in one go. */
+    if (__atomic_load_n(&order->head, __ATOMIC_RELAXED) - __atomic_load_n(&order->tail, __ATOMIC_RELAXED) +
+                need <=
+            order->ring_size / 2 &&
+        __atomic_load_n(&order->pool->free_count, __ATOMIC_RELAXED) >= 2 * order->frames_low)
+        return true;
     spin_lock(&order->lock);
     reclaim(order);
     if (order->head - order->tail + need > order->ring_size / 2) {
@@ -108,6 +114,9 @@ bool order_wake(struct commit_order *order, uint32_t vcpu)
 {
     bool in_place;
 
+    /* Nobody else ends the rest, and only a resting view can have been parked. */
+    if (!order->place[vcpu].resting)
+        return true;
     spin_lock(&order->lock);
     in_place = !order->place[vcpu].parked;
     if (in_place)

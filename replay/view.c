@@ -310,6 +310,11 @@ void view_commit_enter_at(struct view *view, uint64_t seq)
     HV_CHECK(view->order->seq + 1 == seq);
 }
 
+void view_commit_abandon(struct view *view)
+{
+    spin_unlock(&view->order->lock);
+}
+
 void view_commit_leave(struct view *view, uint64_t seq, uint64_t commit_digest)
 {
     struct commit_order *order = view->order;

@@ -120,6 +120,8 @@ enum view_enter {
 enum view_enter view_commit_enter(struct view *view, uint64_t *seq);
 /* Publishes the commit and releases order->lock. Replay enters without validation. */
 void view_commit_leave(struct view *view, uint64_t seq, uint64_t commit_digest);
+/* Releases order->lock without a commit; the chunk can still be squashed. */
+void view_commit_abandon(struct view *view);
 /* Replay: enters where it is this chunk's turn (order->seq == seq - 1, which the caller has seen). */
 void view_commit_enter_at(struct view *view, uint64_t seq);
 

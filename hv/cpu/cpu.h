@@ -150,6 +150,19 @@ static inline void xsetbv(uint32_t xcr, uint64_t value)
 }
 
 /* Any CPL; not ordered against the instructions around it. */
+/* XSAVE and XRSTOR (SDM 1 13.7, 13.8), 64-bit format; `area` is 64-byte aligned, `components` within XCR0. */
+static inline void xsave(void *area, uint64_t components)
+{
+    __asm__ volatile("xsave64 (%0)" ::"r"(area), "a"((uint32_t)components), "d"((uint32_t)(components >> 32))
+                     : "memory");
+}
+
+static inline void xrstor(const void *area, uint64_t components)
+{
+    __asm__ volatile("xrstor64 (%0)" ::"r"(area), "a"((uint32_t)components), "d"((uint32_t)(components >> 32))
+                     : "memory");
+}
+
 static inline uint64_t rdtsc(void)
 {
     uint32_t low, high;

@@ -1,0 +1,315 @@
+#include "hv/chunk.h"
+
+#include "hv/base/check.h"
+#include "hv/base/digest.h"
+#include "hv/cpu/cpu.h"
+#include "hv/exits.h"
+
+#include <string.h>
+
+#define ARITHMETIC_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
+
+uint64_t vcpu_read_time(struct vcpu *vcpu)
+{
+    if (vcpu->vm->mode == VM_RUN)
+        return rdtsc();
+    vcpu->time_used = true;
+    vcpu->state->time_reads++;
+    vcpu->time_reads++;
+    return vcpu->time_base + vcpu->time_reads * vcpu->vm->time_stride;
+}
+
+/* ---- The state in the processor ---- */
+
+/*
+ * All components are restored, so that none is in its initial configuration by accident of what ran before
+ * (XINUSE, SDM 1 13.6); XCR0 must have them all meanwhile.
+ */
+static void load_xstate(struct vcpu *vcpu)
+{
+    if (vcpu->state->xcr0 != CPUID_MODEL_XCR0)
+        xsetbv(0, CPUID_MODEL_XCR0);
+    xrstor(vcpu->state->xsave, CPUID_MODEL_XCR0);
+    if (vcpu->state->xcr0 != CPUID_MODEL_XCR0)
+        xsetbv(0, vcpu->state->xcr0);
+}
+
+static void save_xstate(struct vcpu *vcpu)
+{
+    if (vcpu->state->xcr0 != CPUID_MODEL_XCR0)
+        xsetbv(0, CPUID_MODEL_XCR0);
+    xsave(vcpu->state->xsave, CPUID_MODEL_XCR0);
+    if (vcpu->state->xcr0 != CPUID_MODEL_XCR0)
+        xsetbv(0, vcpu->state->xcr0);
+}
+
+void chunk_read_state(struct vcpu *vcpu)
+{
+    vmx_guest_save(&vcpu->vmx, &vcpu->state->cpu);
+    save_xstate(vcpu);
+    vcpu_state_canonicalize(vcpu->state);
+}
+
+/* The instruction that ended the last chunk retires, with what its act found. */
+static void apply_completion(struct vcpu *vcpu)
+{
+    struct vcpu_completion *completion = &vcpu->state->completion;
+
+    if (!completion->length)
+        return;
+    if (completion->gpr_mask)
+        vmx_set_gpr(&vcpu->vmx, completion->gpr,
+                    (vcpu->vmx.gpr[completion->gpr] & ~completion->gpr_mask) |
+                        (completion->gpr_value & completion->gpr_mask));
+    if (completion->flags_mask)
+        vmx_set_rflags(&vcpu->vmx, (vmx_get_rflags(&vcpu->vmx) & ~completion->flags_mask) |
+                                       (completion->flags_value & completion->flags_mask));
+    vcpu->vmx.raw.instruction_length = completion->length;
+    vmx_skip_instruction(&vcpu->vmx);
+    memset(completion, 0, sizeof(*completion));
+}
+
+static void put_in_processor(struct vcpu *vcpu)
+{
+    if (!vcpu->loaded)
+        vmx_guest_load(&vcpu->vmx, &vcpu->state->cpu);
+    vcpu->loaded = true;
+    apply_completion(vcpu);
+}
+
+/* A startup IPI counts only for a vCPU that waits for one (SDM 3A 9.4.3). */
+static void apply_startup(struct vcpu *vcpu, uint8_t page)
+{
+    if (vcpu->state->activity != VCPU_WAIT_SIPI)
+        return;
+    vmx_guest_sipi(&vcpu->state->cpu, page);
+    vcpu->state->activity = VCPU_RUNNING;
+    vcpu->loaded = false;
+    put_in_processor(vcpu);
+}
+
+static void apply_event(struct vcpu *vcpu, const struct rec_event *event)
+{
+    struct vcpu_state *state = vcpu->state;
+
+    switch (event->kind) {
+    case REC_EVENT_FIXED:
+        vlapic_accept(&state->lapic, event->vector);
+        break;
+    case REC_EVENT_TIMER:
+        vlapic_timer_fire(&state->lapic, vcpu->time_base);
+        vcpu->time_used = true;
+        break;
+    case REC_EVENT_NMI:
+        state->nmi_pending = 1; /* at most one waits (SDM 3A 6.7.1) */
+        break;
+    case REC_EVENT_INIT:
+        vcpu_state_init(state);
+        vcpu->loaded = false;
+        put_in_processor(vcpu);
+        break;
+    case REC_EVENT_SIPI:
+        apply_startup(vcpu, event->vector);
+        break;
+    default: /* REC_EVENT_EXTINT: no device of ours sends one */
+        break;
+    }
+    vcpu->irq_check = true;
+}
+
+/* HLT ends where the processor has something to take (SDM 2A HLT). */
+static bool awake(struct vcpu *vcpu)
+{
+    struct vcpu_state *state = vcpu->state;
+
+    if (state->activity == VCPU_HALTED &&
+        ((state->nmi_pending && vmx_can_take_nmi(&vcpu->vmx)) ||
+         (vlapic_pending(&state->lapic) >= 0 && vmx_can_take_interrupt(&vcpu->vmx))))
+        state->activity = VCPU_RUNNING;
+    return state->activity == VCPU_RUNNING;
+}
+
+void chunk_snapshot(struct vcpu *vcpu)
+{
+    view_begin(&vcpu->view);
+    vcpu->time_used = false;
+    vcpu->time_reads = 0;
+    vcpu->pauses = 0;
+    vcpu->spent = 0;
+    vcpu->timer_given = 0;
+    vcpu->passed = false;
+    vcpu->resume_flag = false;
+    vcpu->at_rep = false;
+    vcpu->act.kind = ACT_NONE;
+    memset(&vcpu->completion, 0, sizeof(vcpu->completion));
+}
+
+bool chunk_start(struct vcpu *vcpu)
+{
+    put_in_processor(vcpu);
+    for (uint32_t i = 0; i < vcpu->event_count; i++)
+        apply_event(vcpu, &vcpu->events[i]);
+    /* Without chunks nothing ever takes it out again. */
+    if (vcpu->vm->mode != VM_RUN || !vcpu->xstate_loaded)
+        load_xstate(vcpu);
+    vcpu->xstate_loaded = true;
+    if (awake(vcpu))
+        return true;
+    vcpu->end = REC_END_HLT;
+    return false;
+}
+
+/* ---- Running ---- */
+
+static void set_timer(struct vcpu *vcpu, uint32_t ticks)
+{
+    vcpu->spent = chunk_spent(vcpu);
+    vcpu->timer_given = ticks;
+    vmx_set_timer(&vcpu->vmx, ticks);
+}
+
+uint64_t chunk_spent(const struct vcpu *vcpu)
+{
+    uint32_t left = vcpu->timer_given ? vmx_timer_left((struct vmx_vcpu *)&vcpu->vmx) : 0;
+
+    return vcpu->spent + (vcpu->timer_given - MIN(left, vcpu->timer_given));
+}
+
+/* Views that changed a present mapping, or whose A and D bits were cleared, ask for it (SDM 3C 29.4.3.3). */
+static void invalidate(struct vcpu *vcpu)
+{
+    if (!vcpu->ept.needs_invept)
+        return;
+    vmx_invept_single(&vcpu->vmx, vcpu->eptp);
+    ept_invalidated(&vcpu->ept);
+    vcpu->counters[REC_COUNT_INVEPT]++;
+}
+
+/* RF that was set to pass a breakpoint must not get into the frame of an injected event. */
+static void take_back_resume_flag(struct vcpu *vcpu)
+{
+    if (vcpu->resume_flag)
+        vmx_resume_flag(&vcpu->vmx, false);
+    vcpu->resume_flag = false;
+}
+
+/* The instruction that RF let pass is done: RF is the guest's own again. */
+static void note_progress(struct vcpu *vcpu)
+{
+    if (vcpu->resume_flag && vmx_get_linear_rip(&vcpu->vmx) != vcpu->vmx.breakpoint)
+        vcpu->resume_flag = false;
+}
+
+static enum chunk_stop stop_of(enum exit_step step)
+{
+    switch (step) {
+    case EXIT_ENDED:
+        return CHUNK_ENDED;
+    case EXIT_TIMER:
+        return CHUNK_TIMER;
+    case EXIT_BREAKPOINT:
+        return CHUNK_BREAKPOINT;
+    default:
+        return CHUNK_NO_PAGE;
+    }
+}
+
+static bool at_expected_place(struct vcpu *vcpu)
+{
+    const struct rec_chunk *expected = vcpu->expected;
+
+    return expected && expected->end == REC_END_POSITION &&
+           vmx_get_linear_rip(&vcpu->vmx) == expected->position.rip;
+}
+
+enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
+{
+    struct vmx_exit exit;
+
+    set_timer(vcpu, ticks);
+    while (!vm_stopping(vcpu->vm)) {
+        enum exit_step step;
+        if (vcpu_would_inject(vcpu)) {
+            if (!vcpu->passed && at_expected_place(vcpu))
+                return CHUNK_INJECT;
+            take_back_resume_flag(vcpu);
+        }
+        vcpu->passed = false;
+        vcpu_deliver(vcpu);
+        invalidate(vcpu);
+        vmx_enter(&vcpu->vmx, &exit);
+        vcpu->counters[REC_COUNT_EXITS]++;
+        note_progress(vcpu);
+        step = exit_handle(vcpu, &exit);
+        if (step != EXIT_RESUME)
+            return stop_of(step);
+    }
+    return CHUNK_STOPPED;
+}
+
+/* ---- Ending ---- */
+
+static uint64_t digest_of(const struct vcpu *vcpu, uint64_t writes)
+{
+    return digest_word(vcpu_state_digest(vcpu->state), writes);
+}
+
+static bool page_dirty(void *vcpu, uint32_t gpn)
+{
+    return ept_dirty(&((struct vcpu *)vcpu)->ept, gpn);
+}
+
+uint64_t chunk_peek_digest(struct vcpu *vcpu)
+{
+    return digest_of(vcpu, view_peek_digest(&vcpu->view, page_dirty, vcpu));
+}
+
+_Static_assert(EPT_PAGE_DIRTY == VIEW_DIRTY, "the harvest's list is the view's");
+
+static void collect(struct vcpu *vcpu)
+{
+    struct ept_harvest harvest = {.page = vcpu->accessed, .capacity = vcpu->ept.pages};
+
+    ept_harvest(&vcpu->ept, &harvest);
+    HV_CHECK(!harvest.full);
+    view_collect(&vcpu->view, vcpu->accessed, harvest.count);
+}
+
+uint64_t chunk_finish(struct vcpu *vcpu)
+{
+    chunk_read_state(vcpu);
+    collect(vcpu);
+    vcpu->counters[REC_COUNT_GUEST_TICKS] += chunk_spent(vcpu);
+    return digest_of(vcpu, view_write_digest(&vcpu->view));
+}
+
+void chunk_squash(struct vcpu *vcpu)
+{
+    collect(vcpu);
+    chunk_squash_collected(vcpu);
+}
+
+void chunk_squash_collected(struct vcpu *vcpu)
+{
+    view_squash(&vcpu->view);
+    memcpy(vcpu->state, vcpu->saved, sizeof(*vcpu->state));
+    vcpu->loaded = false;
+    vcpu->irq_check = true;
+}
+
+void chunk_keep(struct vcpu *vcpu)
+{
+    memcpy(vcpu->saved, vcpu->state, sizeof(*vcpu->saved));
+}
+
+uint32_t chunk_regs_check(uint64_t linear_rip, uint64_t rflags, const uint64_t gpr[GPR_COUNT], bool at_rep)
+{
+    uint64_t d = digest_word(~UINT64_C(0), linear_rip);
+
+    d = digest_word(d, rflags & ~(RFLAGS_RF | (at_rep ? ARITHMETIC_FLAGS : 0)));
+    for (unsigned i = 0; i < GPR_COUNT; i++) {
+        if (!(at_rep && i == GPR_RCX))
+            d = digest_word(d, gpr[i]);
+    }
+    return (uint32_t)(d ^ d >> 32);
+}

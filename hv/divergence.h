@@ -1,0 +1,13 @@
+/* A replay that differs from its log: what is said about the first difference. */
+#ifndef RV_HV_DIVERGENCE_H
+#define RV_HV_DIVERGENCE_H
+
+#include "hv/vm.h"
+
+/* Remembers what the failed attempt of the vCPU's chunk came to, for the report. */
+void divergence_note_state(struct vcpu *vcpu);
+/* The vCPU's chunk differs for good: words the report, unless another vCPU was first, and stops the machine.
+ */
+void divergence_report(struct vcpu *vcpu);
+
+#endif

@@ -1,0 +1,251 @@
+#include "hv/position.h"
+
+#include "hv/access.h"
+#include "hv/chunk.h"
+#include "hv/cpu/cpu.h"
+#include "hv/exits.h"
+
+#define MARGIN_FIRST     500u /* preemption timer ticks */
+#define MARGIN_MIN       50u
+#define MARGIN_FACTOR    8u
+#define ARITHMETIC_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
+
+void position_first_guess(struct vcpu *vcpu)
+{
+    if (vcpu->margin_learned == 0)
+        vcpu->margin_learned = MARGIN_FIRST;
+    vcpu->margin = vcpu->margin_learned;
+    vcpu->skip = 0;
+}
+
+void position_next_guess(struct vcpu *vcpu)
+{
+    vcpu->margin *= MARGIN_FACTOR;
+}
+
+/* A miss costs a whole run of the chunk, an early breakpoint some hits: be quick to widen, slow to narrow. */
+void position_learn(struct vcpu *vcpu, uint32_t tries)
+{
+    if (tries)
+        vcpu->margin_learned = MIN(vcpu->margin_learned * 2, vcpu->vm->chunk_ticks);
+    else if (vcpu->margin_learned > MARGIN_MIN)
+        vcpu->margin_learned -= vcpu->margin_learned / 64 + 1;
+}
+
+static uint32_t fold(uint64_t digest)
+{
+    return (uint32_t)(digest ^ digest >> 32);
+}
+
+/* Registers and place agree; now the whole state and the changed pages. */
+static bool whole_state_agrees(struct vcpu *vcpu)
+{
+    chunk_read_state(vcpu);
+    return fold(chunk_peek_digest(vcpu)) == vcpu->expected->position.state_check;
+}
+
+static bool registers_agree(struct vcpu *vcpu, const uint64_t gpr[GPR_COUNT])
+{
+    const struct rec_chunk *expected = vcpu->expected;
+
+    return chunk_regs_check(vmx_get_linear_rip(&vcpu->vmx), vmx_get_rflags(&vcpu->vmx), gpr,
+                            expected->flags & REC_F_REP) == expected->position.regs_check;
+}
+
+/* RF is part of the place: the recorded one, not the one that passed the breakpoint. */
+static void settle_flags(struct vcpu *vcpu)
+{
+    uint64_t recorded = vcpu->expected->position.rflags;
+    uint64_t from_log = RFLAGS_RF | (vcpu->expected->flags & REC_F_REP ? ARITHMETIC_FLAGS : 0);
+
+    vmx_set_rflags(&vcpu->vmx, (vmx_get_rflags(&vcpu->vmx) & ~from_log) | (recorded & from_log));
+    vcpu->resume_flag = false;
+}
+
+/* ---- REP: a cut after some iterations ---- */
+
+static uint64_t width_mask(unsigned bytes)
+{
+    return bytes == 8 ? UINT64_MAX : (UINT64_C(1) << bytes * 8) - 1;
+}
+
+static uint64_t moved(uint64_t reg, uint64_t by, uint64_t mask, bool down)
+{
+    uint64_t value = down ? reg - by : reg + by;
+
+    /* A 32-bit result clears the upper half of the register, a 16-bit one leaves the rest. */
+    return mask == UINT64_C(0xffff) ? (reg & ~mask) | (value & mask) : value & mask;
+}
+
+static bool uses_source(const struct insn_rep *rep)
+{
+    return rep->string == INSN_MOVS || rep->string == INSN_CMPS || rep->string == INSN_LODS ||
+           rep->string == INSN_OUTS;
+}
+
+static bool uses_destination(const struct insn_rep *rep)
+{
+    return rep->string != INSN_LODS && rep->string != INSN_OUTS;
+}
+
+/*
+ * Whether `rest` more iterations from here would make the registers the recorded ones. LODS changes RAX,
+ * too, which only running it can tell.
+ */
+static bool rep_may_lead_there(struct vcpu *vcpu, const struct insn_rep *rep, uint64_t count)
+{
+    uint64_t gpr[GPR_COUNT], mask = width_mask(rep->addr_size);
+    bool down = vmx_get_rflags(&vcpu->vmx) & RFLAGS_DF;
+
+    if (rep->string == INSN_LODS)
+        return true;
+    for (unsigned i = 0; i < GPR_COUNT; i++)
+        gpr[i] = vcpu->vmx.gpr[i];
+    if (count && uses_source(rep))
+        gpr[GPR_RSI] = moved(gpr[GPR_RSI], count * rep->size, mask, down);
+    if (count && uses_destination(rep))
+        gpr[GPR_RDI] = moved(gpr[GPR_RDI], count * rep->size, mask, down);
+    return registers_agree(vcpu, gpr);
+}
+
+/*
+ * Runs `count` iterations of the REP at RIP: with RCX = count the processor stops by itself at the next
+ * instruction, where the breakpoint waits. Then the place is as the recording was cut: RIP back at the REP,
+ * RCX what was left.
+ */
+static enum position_result rep_run(struct vcpu *vcpu, const struct insn_rep *rep, uint64_t count)
+{
+    uint64_t rip = vmx_get_rip(&vcpu->vmx), linear = vmx_get_linear_rip(&vcpu->vmx);
+    uint64_t mask = width_mask(rep->addr_size);
+    enum chunk_stop stop;
+
+    vmx_set_gpr(&vcpu->vmx, GPR_RCX, (vcpu->vmx.gpr[GPR_RCX] & ~mask) | count);
+    vmx_breakpoint_arm(&vcpu->vmx, linear + rep->length);
+    vmx_resume_flag(&vcpu->vmx, false);
+    stop = chunk_run(vcpu, POSITION_SLACK);
+    vmx_breakpoint_disarm(&vcpu->vmx);
+    if (stop == CHUNK_STOPPED)
+        return POSITION_STOPPED;
+    if (stop != CHUNK_BREAKPOINT || (vcpu->vmx.gpr[GPR_RCX] & mask))
+        return stop == CHUNK_NO_PAGE ? POSITION_NO_PAGE : POSITION_MISSED;
+    vmx_set_rip(&vcpu->vmx, rip);
+    vmx_set_gpr(&vcpu->vmx, GPR_RCX, vcpu->expected->position.rcx);
+    settle_flags(vcpu);
+    return whole_state_agrees(vcpu) ? POSITION_FOUND : POSITION_MISSED;
+}
+
+static enum position_result compare_rep(struct vcpu *vcpu, bool *here)
+{
+    uint8_t bytes[INSN_MAX_BYTES];
+    struct insn_rep rep;
+    uint64_t mask, left, count;
+
+    *here = false;
+    if (!insn_rep_string(bytes, access_fetch(vcpu, bytes), access_insn_mode(vcpu), &rep))
+        return POSITION_MISSED;
+    mask = width_mask(rep.addr_size);
+    left = vcpu->expected->position.rcx & mask;
+    if ((vcpu->vmx.gpr[GPR_RCX] & mask) < left)
+        return POSITION_MISSED;
+    count = (vcpu->vmx.gpr[GPR_RCX] & mask) - left;
+    /* An event that is due here would have come before the next iteration. */
+    if (count && vcpu_would_inject(vcpu))
+        return POSITION_MISSED;
+    if (!rep_may_lead_there(vcpu, &rep, count) || vcpu->seen++ < vcpu->skip)
+        return POSITION_MISSED;
+    *here = true;
+    if (count)
+        return rep_run(vcpu, &rep, count);
+    settle_flags(vcpu);
+    return whole_state_agrees(vcpu) ? POSITION_FOUND : POSITION_MISSED;
+}
+
+/* ---- The search ---- */
+
+/* Compares the present place with the recorded one; *dead: this run of the chunk is spoilt. */
+static enum position_result compare(struct vcpu *vcpu, bool *dead)
+{
+    enum position_result result;
+
+    *dead = false;
+    if (vmx_get_linear_rip(&vcpu->vmx) != vcpu->expected->position.rip)
+        return POSITION_MISSED;
+    if (vcpu->expected->flags & REC_F_REP) {
+        result = compare_rep(vcpu, dead);
+        if (*dead && result == POSITION_MISSED)
+            vcpu->skip++;
+        return result;
+    }
+    if (!registers_agree(vcpu, vcpu->vmx.gpr) || !whole_state_agrees(vcpu))
+        return POSITION_MISSED;
+    settle_flags(vcpu);
+    return POSITION_FOUND;
+}
+
+/* Runs without a breakpoint to `margin` ticks before the recorded duration's end. */
+static enum chunk_stop approach(struct vcpu *vcpu)
+{
+    uint64_t duration = vcpu->expected->position.duration;
+    enum chunk_stop stop;
+
+    if (duration <= vcpu->margin)
+        return CHUNK_TIMER;
+    /* An injection at the place looked for is compared when it comes up: here it is too early. */
+    do {
+        stop = chunk_run(vcpu, (uint32_t)(duration - vcpu->margin - chunk_spent(vcpu)));
+        if (stop == CHUNK_INJECT) {
+            bool dead;
+            if (compare(vcpu, &dead) == POSITION_FOUND || dead)
+                return stop;
+            vcpu->passed = true;
+        }
+    } while (stop == CHUNK_INJECT && chunk_spent(vcpu) < duration - vcpu->margin);
+    return stop;
+}
+
+static enum position_result search(struct vcpu *vcpu)
+{
+    uint64_t bound = vcpu->expected->position.duration * 2 + POSITION_SLACK;
+    enum chunk_stop stop = CHUNK_BREAKPOINT;
+
+    for (;;) {
+        bool dead;
+        enum position_result result = compare(vcpu, &dead);
+        if (result == POSITION_FOUND || dead)
+            return result;
+        vcpu->passed = true;
+        if (vmx_get_linear_rip(&vcpu->vmx) == vcpu->expected->position.rip && stop == CHUNK_BREAKPOINT) {
+            vmx_resume_flag(&vcpu->vmx, true);
+            vcpu->resume_flag = true;
+        }
+        if (chunk_spent(vcpu) >= bound)
+            return POSITION_MISSED;
+        vmx_breakpoint_arm(&vcpu->vmx, vcpu->expected->position.rip);
+        stop = chunk_run(vcpu, (uint32_t)(bound - chunk_spent(vcpu)));
+        vmx_breakpoint_disarm(&vcpu->vmx);
+        if (stop == CHUNK_BREAKPOINT)
+            vcpu->counters[REC_COUNT_HITS]++;
+        else if (stop == CHUNK_STOPPED)
+            return POSITION_STOPPED;
+        else if (stop == CHUNK_NO_PAGE)
+            return POSITION_NO_PAGE;
+        else if (stop != CHUNK_INJECT)
+            return POSITION_MISSED;
+    }
+}
+
+enum position_result position_find(struct vcpu *vcpu)
+{
+    vcpu->seen = 0;
+    switch (approach(vcpu)) {
+    case CHUNK_TIMER:
+    case CHUNK_INJECT:
+        return search(vcpu);
+    case CHUNK_STOPPED:
+        return POSITION_STOPPED;
+    case CHUNK_NO_PAGE:
+        return POSITION_NO_PAGE;
+    default:
+        return POSITION_MISSED;
+    }
+}

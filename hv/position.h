@@ -1,0 +1,31 @@
+/*
+ * Replay: finding again the place where a chunk was cut, without a performance counter. The chunk can be
+ * thrown away, so we may guess: the preemption timer runs it to a little before its recorded duration,
+ * then an execute breakpoint is armed at its RIP, and each hit is compared with the record. Equal state and
+ * equal changed pages are the same place for everything that follows.
+ */
+#ifndef RV_HV_POSITION_H
+#define RV_HV_POSITION_H
+
+#include "hv/vm.h"
+
+/* Preemption timer ticks that a chunk may run past its recorded duration while it is looked for. */
+#define POSITION_SLACK 200000u
+
+enum position_result {
+    POSITION_FOUND,
+    POSITION_MISSED, /* not found: the guess was too late, or the replay differs */
+    POSITION_NO_PAGE,
+    POSITION_STOPPED,
+};
+
+/* How early the breakpoint is armed: first what worked last, then ever earlier, at last from the begin. */
+void position_first_guess(struct vcpu *vcpu);
+void position_next_guess(struct vcpu *vcpu);
+/* The chunk committed after `tries` failed ones. */
+void position_learn(struct vcpu *vcpu, uint32_t tries);
+
+/* Runs the started chunk to vcpu->expected->position. Leaves the processor in exactly the recorded state. */
+enum position_result position_find(struct vcpu *vcpu);
+
+#endif

@@ -1,0 +1,275 @@
+#include "hv/record.h"
+
+#include "drivers/vdev/random.h"
+#include "hv/access.h"
+#include "hv/acts.h"
+#include "hv/base/check.h"
+#include "hv/chunk.h"
+#include "hv/cpu/cpu.h"
+#include "hv/exits.h"
+#include "hv/sleep.h"
+
+#include <string.h>
+
+#define SQUASHES_BEFORE_TOKEN 4u
+#define STEP_FIRST            2u /* preemption timer ticks: the least that lets an instruction run */
+#define STEP_TRIES            256u
+
+/* ---- Begin ---- */
+
+/*
+ * Waits until a chunk may begin: room for its records, its pages and its console bytes. The vCPU rests
+ * meanwhile, so that others may free what its view holds.
+ */
+static bool wait_for_room(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    bool counted = false;
+
+    while (!order_has_room(&vm->order) || !commit_ring_has_room(&vm->commits, vm->vcpu_count + 1) ||
+           !act_console_has_room(vm)) {
+        if (!counted) {
+            vcpu->counters[REC_COUNT_STALLS]++;
+            order_rest(&vm->order, vcpu->index);
+        }
+        counted = true;
+        if (vm_stopping(vm))
+            return false;
+        cpu_pause();
+    }
+    return !vm_stopping(vm);
+}
+
+static uint64_t quantum_up(uint64_t ticks)
+{
+    return ALIGN_UP(ticks, (uint64_t)VM_TIME_QUANTUM);
+}
+
+/*
+ * The base is at least every value that a committed chunk was given: read after the snapshot, so that
+ * whatever this chunk can know of was counted.
+ */
+static void set_time_base(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    uint64_t given = __atomic_load_n(&vm->time_given, __ATOMIC_ACQUIRE);
+    uint64_t now = rdtsc() - vm->tsc_start;
+
+    vcpu->time_base = quantum_up(MAX(now, given));
+}
+
+/* The inbound events that the snapshot may know of, and the vCPU's own timer. */
+static void gather_events(struct vcpu *vcpu)
+{
+    uint32_t count = inbound_peek(&vcpu->inbound, vcpu->view.snapshot, vcpu->events, REC_MAX_EVENTS - 1);
+
+    vcpu->events_inbound = count;
+    if (vlapic_timer_due(&vcpu->state->lapic, vcpu->time_base))
+        vcpu->events[count++] = (struct rec_event){
+            .kind = REC_EVENT_TIMER, .vector = (uint8_t)(vcpu->state->lapic.lvt_timer & VLAPIC_LVT_VECTOR)};
+    vcpu->event_count = count;
+}
+
+/* Chunk length in preemption timer ticks: adaptive, with the user's random variation. */
+static uint32_t choose_length(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    uint64_t length = vcpu->length;
+
+    if (vm->chaos) {
+        struct vrandom random = {.state = vcpu->noise};
+        uint64_t spread = length * vm->chaos / 100;
+        length = length - spread + (spread ? vrandom_next(&random) % (2 * spread + 1) : 0);
+        vcpu->noise = random.state;
+    }
+    return (uint32_t)MAX(MAX(length, vm->chunk_min) >> vcpu->vmx.timer_shift, UINT64_C(2));
+}
+
+/* ---- The cut ---- */
+
+/* The chunk ends right here; what is needed to find the place again is noted before the sets are collected.
+ */
+static void note_position(struct vcpu *vcpu)
+{
+    struct rec_position *position = &vcpu->position;
+    uint8_t bytes[INSN_MAX_BYTES];
+    size_t count = access_fetch(vcpu, bytes);
+    struct insn_rep rep;
+
+    vcpu->at_rep = insn_rep_string(bytes, count, access_insn_mode(vcpu), &rep);
+    position->rip = vmx_get_linear_rip(&vcpu->vmx);
+    position->rflags = vmx_get_rflags(&vcpu->vmx);
+    position->rcx = vcpu->vmx.gpr[GPR_RCX];
+    position->duration = chunk_spent(vcpu);
+    position->regs_check = chunk_regs_check(position->rip, position->rflags, vcpu->vmx.gpr, vcpu->at_rep);
+    vcpu->end = REC_END_POSITION;
+    vcpu->act.kind = ACT_NONE;
+}
+
+static bool at_rep_now(struct vcpu *vcpu)
+{
+    uint8_t bytes[INSN_MAX_BYTES];
+    size_t count = access_fetch(vcpu, bytes);
+    struct insn_rep rep;
+
+    return insn_rep_string(bytes, count, access_insn_mode(vcpu), &rep);
+}
+
+/*
+ * A breakpoint cannot stop in a STI or MOV SS shadow, nor at an instruction that begins with RF set
+ * (after the IRET of a fault handler), unless that is an interrupted REP.
+ */
+static bool may_cut(struct vcpu *vcpu)
+{
+    struct vmx_event event;
+
+    vmx_get_event(&vcpu->vmx, &event);
+    if (event.info & VMX_INFO_VALID)
+        return false;
+    if (vmx_get_interruptibility(&vcpu->vmx) & VMX_SHADOWS)
+        return false;
+    return !(vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF) || at_rep_now(vcpu);
+}
+
+/* Runs the chunk to its end. False: it has to be squashed (no page to write to, at a place that cannot be
+ * cut). */
+static bool run_to_end(struct vcpu *vcpu)
+{
+    enum chunk_stop stop = chunk_run(vcpu, choose_length(vcpu));
+    uint32_t step = STEP_FIRST;
+
+    for (uint32_t tries = 0; stop == CHUNK_TIMER && !may_cut(vcpu) && tries < STEP_TRIES; tries++) {
+        vcpu->counters[REC_COUNT_STEPS]++;
+        stop = chunk_run(vcpu, step++);
+    }
+    if (stop == CHUNK_ENDED)
+        return true;
+    if ((stop == CHUNK_TIMER || stop == CHUNK_NO_PAGE) && may_cut(vcpu)) {
+        note_position(vcpu);
+        return true;
+    }
+    return false;
+}
+
+/* ---- Commit ---- */
+
+static void fill_record(struct vcpu *vcpu, struct rec_commit *commit, uint64_t seq, uint64_t running)
+{
+    struct rec_chunk *chunk = &commit->chunk;
+
+    commit->kind = REC_CHUNK;
+    chunk->vcpu = (uint8_t)vcpu->index;
+    chunk->end = vcpu->end;
+    chunk->flags =
+        (vcpu->time_used ? REC_F_TIME : 0) | (vcpu->end == REC_END_POSITION && vcpu->at_rep ? REC_F_REP : 0);
+    chunk->digest = (uint16_t)running;
+    chunk->pages = (uint16_t)MIN(vcpu->view.write_count, (uint32_t)UINT16_MAX);
+    chunk->lag = (uint32_t)MIN(seq - 1 - vcpu->view.newest, (uint64_t)UINT32_MAX);
+    chunk->time_base = vcpu->time_base / VM_TIME_QUANTUM;
+    chunk->position = vcpu->position;
+    chunk->event_count = (uint8_t)vcpu->event_count;
+    memcpy(chunk->events, vcpu->events, vcpu->event_count * sizeof(chunk->events[0]));
+}
+
+static bool enter_commit(struct vcpu *vcpu, uint64_t *seq)
+{
+    while (!vm_stopping(vcpu->vm)) {
+        if (view_validate(&vcpu->view) == VIEW_CONFLICT)
+            return false;
+        switch (view_commit_enter(&vcpu->view, seq)) {
+        case VIEW_ENTERED:
+            if (!vcpu->vm->outcome.decided)
+                return true;
+            view_commit_abandon(&vcpu->view);
+            return false;
+        case VIEW_AGAIN:
+            break;
+        case VIEW_BARRED:
+            cpu_pause();
+            break;
+        }
+    }
+    return false;
+}
+
+static bool commit(struct vcpu *vcpu, uint64_t digest)
+{
+    struct vm *vm = vcpu->vm;
+    uint64_t seq;
+
+    if (!enter_commit(vcpu, &seq))
+        return false;
+    if (vcpu->time_used)
+        vm->time_given = MAX(vm->time_given, vcpu->time_base + vcpu->time_reads * vm->time_stride);
+    inbound_consume(&vcpu->inbound, vcpu->events_inbound);
+    fill_record(vcpu, commit_ring_slot(&vm->commits), seq, order_next_digest(&vm->order, seq, digest));
+    commit_ring_put(&vm->commits);
+    act_perform(vcpu, seq);
+    view_commit_leave(&vcpu->view, seq, digest);
+    return true;
+}
+
+static void after_commit(struct vcpu *vcpu)
+{
+    chunk_keep(vcpu);
+    vcpu->counters[REC_COUNT_CHUNKS]++;
+    if (vcpu->squashes >= SQUASHES_BEFORE_TOKEN)
+        order_drop_token(&vcpu->vm->order, vcpu->index);
+    vcpu->squashes = 0;
+    vcpu->length = MIN(vcpu->length + vcpu->length / 4, vcpu->vm->chunk_ticks);
+}
+
+/* A shorter chunk meets less; past a bound the others must wait. */
+static bool after_squash(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+
+    vcpu->counters[REC_COUNT_SQUASHES]++;
+    vcpu->squashes++;
+    vcpu->length = MAX(vcpu->length / 2, vm->chunk_min);
+    if (vcpu->squashes < SQUASHES_BEFORE_TOKEN)
+        return true;
+    if (vcpu->squashes == SQUASHES_BEFORE_TOKEN)
+        vcpu->counters[REC_COUNT_TOKENS]++;
+    while (!order_take_token(&vm->order, vcpu->index)) {
+        if (vm_stopping(vm))
+            return false;
+        cpu_pause();
+    }
+    return true;
+}
+
+/* One chunk: recorded, or squashed. */
+static bool record_chunk(struct vcpu *vcpu)
+{
+    uint64_t digest;
+
+    chunk_snapshot(vcpu);
+    set_time_base(vcpu);
+    gather_events(vcpu);
+    if (chunk_start(vcpu) && !run_to_end(vcpu)) {
+        chunk_squash(vcpu);
+        return after_squash(vcpu);
+    }
+    digest = chunk_finish(vcpu);
+    if (vcpu->end == REC_END_POSITION)
+        vcpu->position.state_check = (uint32_t)(digest ^ digest >> 32);
+    if (commit(vcpu, digest)) {
+        after_commit(vcpu);
+        return true;
+    }
+    chunk_squash_collected(vcpu);
+    return after_squash(vcpu);
+}
+
+void record_vcpu(struct vcpu *vcpu)
+{
+    while (wait_for_room(vcpu)) {
+        if (vcpu->state->activity != VCPU_RUNNING && !sleep_until_event(vcpu))
+            break;
+        if (!record_chunk(vcpu))
+            break;
+    }
+    order_drop_token(&vcpu->vm->order, vcpu->index);
+    order_rest(&vcpu->vm->order, vcpu->index);
+}

@@ -1,0 +1,67 @@
+#include "hv/sleep.h"
+
+#include "hv/cpu/apic.h"
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/trap.h"
+
+/* Guest time at the next chunk's begin would be at least this. */
+static uint64_t guest_now(const struct vm *vm)
+{
+    return MAX(rdtsc() - vm->tsc_start, __atomic_load_n(&vm->time_given, __ATOMIC_ACQUIRE));
+}
+
+static bool event_waits(const struct vcpu *vcpu)
+{
+    return !inbound_empty(&vcpu->inbound) || vlapic_timer_due(&vcpu->state->lapic, guest_now(vcpu->vm));
+}
+
+/* One sleep. Whoever queues an event looks at `waiting` afterwards, we look at the queue after setting it. */
+static void sleep_once(struct vcpu *vcpu)
+{
+    uint64_t deadline = vlapic_next_deadline(&vcpu->state->lapic);
+
+    __atomic_store_n(&vcpu->waiting, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&vcpu->idle, deadline == VLAPIC_NEVER, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (deadline != VLAPIC_NEVER)
+        apic_timer_arm(vcpu->vm->tsc_start + deadline);
+    if (!event_waits(vcpu) && !vm_stopping(vcpu->vm)) {
+        cpu_sti_hlt();
+        cpu_cli();
+    }
+    if (deadline != VLAPIC_NEVER)
+        apic_timer_stop();
+    __atomic_store_n(&vcpu->idle, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&vcpu->waiting, 0, __ATOMIC_RELAXED);
+}
+
+bool sleep_until_event(struct vcpu *vcpu)
+{
+    order_rest(&vcpu->vm->order, vcpu->index);
+    while (!event_waits(vcpu)) {
+        if (vm_stopping(vcpu->vm))
+            return false;
+        sleep_once(vcpu);
+    }
+    return true;
+}
+
+void sleep_wake_all(struct vm *vm)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        if (__atomic_load_n(&vm->vcpus[i]->waiting, __ATOMIC_RELAXED))
+            apic_send_fixed(vm->vcpus[i]->cpu, VECTOR_KICK);
+    }
+}
+
+bool sleep_for_good(struct vm *vm)
+{
+    bool all = true;
+
+    spin_lock(&vm->order.lock);
+    for (uint32_t i = 0; i < vm->vcpu_count && all; i++)
+        all = __atomic_load_n(&vm->vcpus[i]->idle, __ATOMIC_ACQUIRE) && inbound_empty(&vm->vcpus[i]->inbound);
+    spin_unlock(&vm->order.lock);
+    return all;
+}
