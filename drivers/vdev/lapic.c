@@ -304,9 +304,10 @@ uint64_t vlapic_read(struct vlapic *v, uint32_t reg, uint64_t now)
 static void write_apic_base(struct vlapic *v, uint64_t value)
 {
     bool was_x2apic = vlapic_x2apic(v);
+    bool was_enabled = vlapic_enabled(v);
 
     v->apic_base = (value & ~VLAPIC_BASE_BSP) | (v->apic_base & VLAPIC_BASE_BSP);
-    if (!vlapic_enabled(v))
+    if (!vlapic_enabled(v) && was_enabled)
         vlapic_init_reset(v);
     else if (vlapic_x2apic(v) && !was_x2apic)
         v->ldr = x2apic_ldr(v->id);
