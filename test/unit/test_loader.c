@@ -347,6 +347,8 @@ static void broken_program_headers(void **state)
     make64(f);
     put(f, 54, 55, 2);
     refused(f, LOAD_BAD_PROGRAM_HEADER);
+    put(f, 54, 0xffff, 2); /* the second one starts far past the end */
+    refused(f, LOAD_TRUNCATED);
     make64(f);
     put(f, 32, IMAGE_BYTES - 56, 8); /* the second one is cut off */
     refused(f, LOAD_TRUNCATED);

@@ -181,7 +181,8 @@ static void long_4k(void **state)
     assert_int_equal(walk(LINEAR_1111, WALK_READ), WALK_OK);
     put64(0x4000, 1, BIT(39) | P);
     assert_int_equal(walk(LINEAR_1111, WALK_READ), WALK_RESERVED);
-    put64(0x1000, 1, 0x2000 | P | PS);
+    reset_long();
+    put64(0x1000, 1, 0x2000 | P | PS); /* no 512 GiB pages */
     assert_int_equal(walk(LINEAR_1111, WALK_READ), WALK_RESERVED);
 }
 
