@@ -9,10 +9,11 @@
 
 /* Capability MSRs as read; 0 for one that the CPU does not have. */
 struct vmx_raw_caps {
-    bool vmx;    /* CPUID.1:ECX.VMX */
-    bool rdtscp; /* CPUID.80000001H:EDX.RDTSCP: IA32_TSC_AUX exists */
-    bool rdrand; /* CPUID.1:ECX.RDRAND; without the instruction there is no control over it */
-    bool rdseed; /* CPUID.7:EBX.RDSEED */
+    bool vmx;        /* CPUID.1:ECX.VMX */
+    bool rdtscp;     /* CPUID.80000001H:EDX.RDTSCP: IA32_TSC_AUX exists */
+    bool rdrand;     /* CPUID.1:ECX.RDRAND; without the instruction there is no control over it */
+    bool rdseed;     /* CPUID.7:EBX.RDSEED */
+    uint32_t unused; /* 0; leaves no padding, so that two can be compared as bytes */
     uint64_t feature_control;
     uint64_t basic;
     uint64_t pin, primary, exit, entry;
@@ -22,6 +23,8 @@ struct vmx_raw_caps {
     uint64_t cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
     uint64_t ept_vpid;
 };
+
+_Static_assert(sizeof(struct vmx_raw_caps) == 8 + 17 * 8, "no hidden padding");
 
 /* The five control words. */
 enum vmx_word {
