@@ -5,6 +5,8 @@ FAKE=build/fake_hv
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 : "${TOOL_SCRATCH:=$(mktemp -d)}"
 T=$TOOL_SCRATCH
+# No code of retro's own: a finding must not pass for a usage error.
+export ASAN_OPTIONS=exitcode=77 UBSAN_OPTIONS=exitcode=77:halt_on_error=1
 # Nothing outlives a test.
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 

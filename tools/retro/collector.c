@@ -154,6 +154,7 @@ int collector_init(struct collector *c, int log_fd, const char *log_name, uint64
         c->display = (struct display){.console_fd = -1};
         collector_read_blocks(c);
         c->display = *display;
+        c->console_stream = c->console_log; /* about there the sender goes on */
         if (c->log_status == LOG_ERROR)
             return RETRO_DAMAGED;
     }

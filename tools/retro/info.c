@@ -231,7 +231,8 @@ int command_console(int argc, char **argv)
         return code;
     code = read_log(args.path, &m, &r, &status, &totals);
     if (code == RETRO_OK) {
-        fwrite(totals.console.data, 1, totals.console.length, stdout);
+        if (totals.console.length)
+            fwrite(totals.console.data, 1, totals.console.length, stdout);
         fflush(stdout);
         if (status != LOG_END)
             code = logmap_report(&m, args.path, &r, status);
