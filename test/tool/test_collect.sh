@@ -46,6 +46,37 @@ expect 1 $RETRO collect "$T/socket" -o "$T/unix.log"
 expect 0 $RETRO collect "unix:$T/socket" -o "$T/unix.log"
 cmp "$T/want.log" "$T/unix.log"
 
+# A capture of such a line, with frames sent twice.
+start_fake commits=2000 noise=1
+python3 - "$port" "$T/peer" <<'END' &
+import socket, sys
+listener = socket.create_server(("127.0.0.1", 0))
+open(sys.argv[2], "w").write(str(listener.getsockname()[1]))
+line = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+peer = listener.accept()[0]
+import select
+with open(sys.argv[2] + ".raw", "wb") as capture:
+    while True:
+        for ready in select.select([line, peer], [], [])[0]:
+            data = ready.recv(65536)
+            if not data:
+                sys.exit()
+            (peer if ready is line else line).sendall(data)
+            if ready is line:
+                capture.write(data)
+END
+wait_for test -s "$T/peer"
+expect 0 $RETRO collect "tcp:127.0.0.1:$(cat "$T/peer")" -o "$T/tapped.log"
+wait_for test -s "$T/peer.raw"
+sleep 0.2
+cat "$T/peer.raw" "$T/peer.raw" >"$T/twice.raw"
+expect 0 $RETRO collect -v "$T/twice.raw" -o "$T/capture.log"
+cmp "$T/want.log" "$T/capture.log"
+said err SeaBIOS
+head -c 5000 "$T/peer.raw" >"$T/cut.raw"
+expect 4 $RETRO collect "$T/cut.raw" -o "$T/cut.log"
+cmp -n "$(stat -c %s "$T/cut.log")" "$T/want.log" "$T/cut.log"
+
 # What cannot be opened.
 expect 8 $RETRO collect tcp:127.0.0.1:1 -o "$T/x.log"
 expect 8 $RETRO collect "$T/nothing" -o "$T/x.log"

@@ -5,6 +5,7 @@
 #ifndef RV_TOOLS_RETRO_COLLECTOR_H
 #define RV_TOOLS_RETRO_COLLECTOR_H
 
+#include "tools/retro/capture.h"
 #include "tools/retro/display.h"
 #include "tools/retro/logmap.h"
 #include "tools/retro/source.h"
@@ -43,6 +44,7 @@ struct collector {
 
     /* Inside. */
     struct link link;
+    struct capture capture; /* in the link's place where the source cannot be answered */
     uint8_t ring[COLLECT_RING];
     struct display display;
     const char *log_name;

@@ -81,7 +81,10 @@ static void receive(struct loop *l)
         return;
     }
     l->heard = now();
-    link_receive(&l->c->link, bytes, (size_t)n, collector_ticks());
+    if (l->s->answers)
+        link_receive(&l->c->link, bytes, (size_t)n, collector_ticks());
+    else
+        capture_receive(&l->c->capture, bytes, (size_t)n, &l->c->link.config);
     collector_read_blocks(l->c);
 }
 
@@ -163,7 +166,10 @@ void collector_run(struct collector *c, struct source *s, double deadline, bool 
     while (!l.over)
         step(&l, deadline, alive, context);
     link_flush_noise(&c->link);
+    capture_end(&c->capture, &c->link.config);
     display_settle(&c->display);
+    if (c->capture.gaps && c->log_status != LOG_END)
+        note("frames are missing in the capture: it is usable up to the first of them");
     if (c->log.fd >= 0)
         fdatasync(c->log.fd);
     sigaction(SIGINT, &old_int, NULL);
