@@ -50,7 +50,7 @@ static const struct {
     [VMX_EXIT_RDMSR] = {"RDMSR", L},
     [VMX_EXIT_WRMSR] = {"WRMSR", L},
     [VMX_EXIT_INVALID_GUEST_STATE] = {"VM-entry failure, invalid guest state", Q},
-    [VMX_EXIT_MSR_LOAD] = {"VM-entry failure, MSR loading", Q},
+    [VMX_EXIT_MSR_LOADING] = {"VM-entry failure, MSR loading", Q},
     [VMX_EXIT_MWAIT] = {"MWAIT", Q | L},
     [VMX_EXIT_MONITOR_TRAP_FLAG] = {"monitor trap flag", 0},
     [VMX_EXIT_MONITOR] = {"MONITOR", L},
