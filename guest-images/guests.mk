@@ -26,5 +26,8 @@ $(GUEST_ELF): $(BUILD)/guests/%.elf: $(BUILD)/guest-objects/guest-images/%.c.o $
 
 guests: $(GUEST_ELF) ## build the bare-metal guests (build/guests/*.elf)
 
+native-test: guests ## run the guests without the hypervisor, in QEMU
+	guest-images/native-test
+
 -include $(wildcard $(BUILD)/guest-objects/guest-images/*.d $(BUILD)/guest-objects/guest-images/lib/*.d)
-.PHONY: guests
+.PHONY: guests native-test

@@ -79,7 +79,8 @@ void say(const char *format, ...)
     va_end(args);
 }
 
-/* Lets the last byte leave first. Where there is no exit port, the CPU stays halted, and whoever watches has read `exit CODE`. */
+/* Lets the last byte leave first. Where there is no exit port, the CPU stays halted, and whoever watches has
+ * read `exit CODE`. */
 static _Noreturn void machine_off(int code)
 {
     while (!(inb(UART_LSR) & LSR_TEMT))

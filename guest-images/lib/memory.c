@@ -16,6 +16,8 @@ void memory_init(uint64_t end)
 {
     next = (uintptr_t)guest_image_end;
     limit = end < MEMORY_LIMIT ? end : MEMORY_LIMIT;
+    if (limit < next)
+        panic("the memory map has no memory above the image");
 }
 
 /* Newlib's malloc takes its memory from here. */
