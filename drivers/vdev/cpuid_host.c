@@ -69,6 +69,10 @@ static const struct cpuid_feature traits[] = {
     {"AVX-NE-CONVERT", 7, 1, 5, EDX},
     {"AVX-VNNI-INT16", 7, 1, 10, EDX},
     {"PREFETCHI", 7, 1, 14, EDX},
+    {"LA57", 7, 0, 16, ECX}, /* which addresses are canonical to WRMSR and WRFSBASE, whatever CR4 says */
+    {"LAM", 7, 1, 26, EAX},  /* two bits of CR3, which is not intercepted */
+    {"SGX", 7, 0, 2, EBX},
+    {"WRMSRNS", 7, 1, 19, EAX},
 };
 
 _Static_assert(ARRAY_LEN(traits) <= 64, "traits must fit the mask in the log header");

@@ -11,7 +11,7 @@
 #define LOW_HALF  UINT64_C(0xFFFFFFFF)
 #define HIGH_HALF (~LOW_HALF)
 
-/* Version 14H, LVT entries 0..5, no EOI broadcast suppression (SDM 3A 12.4.8). */
+/* Version 14H, LVT entries 0..5, no EOI broadcast suppression (SDM 3A 11.4.8). */
 #define VERSION_VALUE   UINT32_C(0x00050014)
 #define SVR_RESET       UINT32_C(0xFF)
 #define XAPIC_ID_SHIFT  24
@@ -93,7 +93,7 @@ static uint32_t *lvt_of(struct vlapic *v, uint32_t reg)
     }
 }
 
-/* Logical x2APIC ID: cluster and bit, from the ID (SDM 3A 12.12.10.2). */
+/* Logical x2APIC ID: cluster and bit, from the ID (SDM 3A 11.12.10.2). */
 static uint32_t x2apic_ldr(uint32_t id)
 {
     return (id >> 4) << 16 | UINT32_C(1) << (id & 15);
@@ -147,7 +147,7 @@ enum vlapic_class vlapic_read_class(const struct vlapic *v, uint32_t reg)
     return rule_of(reg)->access & M_READ ? VLAPIC_CLASS_LOCAL : VLAPIC_CLASS_FAULT;
 }
 
-/* Reserved bits and the mode transitions of SDM 3A figure 12-27. */
+/* Reserved bits and the mode transitions of SDM 3A figure 11-27. */
 static bool apic_base_valid(const struct vlapic *v, uint64_t value)
 {
     bool enable = value & VLAPIC_BASE_EN;
@@ -313,7 +313,7 @@ static void write_apic_base(struct vlapic *v, uint64_t value)
         v->ldr = x2apic_ldr(v->id);
 }
 
-/* While the APIC is disabled by software, all LVT entries are masked and stay so (SDM 3A 12.4.7.2). */
+/* While the APIC is disabled by software, all LVT entries are masked and stay so (SDM 3A 11.4.7.2). */
 static void write_svr(struct vlapic *v, uint32_t value)
 {
     v->svr = value & rule_of(VLAPIC_SVR)->bits;

@@ -1,6 +1,5 @@
 /*
- * A virtual local APIC: xAPIC and x2APIC forms, timer, IPIs (SDM 3A chapter 12; chapter
- * 10 or 11 in editions before 2024, sections and tables keep their numbers after the dot).
+ * A virtual local APIC: xAPIC and x2APIC forms, timer, IPIs (SDM 3A chapter 11).
  *
  * A vCPU's own APIC is part of its state: squashed, replayed and digested with it. Hence no pointers,
  * no padding, and time is an argument (`now`, guest time in ticks of the guest's TSC, which is also the
@@ -57,13 +56,13 @@ enum vlapic_reg {
     VLAPIC_NO_REG = 0x1FF,       /* an MSR that is no register: #GP */
 };
 
-/* IA32_APIC_BASE (SDM 3A 12.4.4, 12.12.1). */
+/* IA32_APIC_BASE (SDM 3A 11.4.4, 11.12.1). */
 #define VLAPIC_BASE_BSP     BIT(8)
 #define VLAPIC_BASE_EXTD    BIT(10)
 #define VLAPIC_BASE_EN      BIT(11)
 #define VLAPIC_BASE_DEFAULT UINT64_C(0xFEE00000)
 
-/* Local vector table entries and timer modes (SDM 3A 12.5.1). */
+/* Local vector table entries and timer modes (SDM 3A 11.5.1). */
 #define VLAPIC_LVT_VECTOR        UINT32_C(0xFF)
 #define VLAPIC_LVT_MASKED        UINT32_C(0x10000)
 #define VLAPIC_LVT_MODE          UINT32_C(0x60000)
@@ -73,12 +72,12 @@ enum vlapic_reg {
 
 #define VLAPIC_SVR_ENABLE UINT32_C(0x100)
 
-/* Error status (SDM 3A 12.5.3). */
+/* Error status (SDM 3A 11.5.3). */
 #define VLAPIC_ESR_SEND_ILLEGAL     UINT32_C(0x20)
 #define VLAPIC_ESR_RECEIVE_ILLEGAL  UINT32_C(0x40)
 #define VLAPIC_ESR_ILLEGAL_REGISTER UINT32_C(0x80)
 
-/* Interrupt command (SDM 3A 12.6.1). */
+/* Interrupt command (SDM 3A 11.6.1). */
 #define VLAPIC_ICR_VECTOR         UINT64_C(0xFF)
 #define VLAPIC_ICR_MODE_SHIFT     8
 #define VLAPIC_ICR_MODE_MASK      7u
@@ -103,7 +102,7 @@ enum vlapic_mode {
     VLAPIC_EXTINT = 7,
 };
 
-#define VLAPIC_FIRST_VECTOR 16u        /* lower ones are illegal (SDM 3A 12.5.2) */
+#define VLAPIC_FIRST_VECTOR 16u        /* lower ones are illegal (SDM 3A 11.5.2) */
 #define VLAPIC_NEVER        UINT64_MAX /* vlapic_next_deadline(): disarmed */
 
 /* One vCPU's APIC. Everything is guest state; reserved fields are 0. */
@@ -143,9 +142,9 @@ enum vlapic_class {
     VLAPIC_CLASS_FAULT,     /* #GP(0), nothing else happens */
 };
 
-/* Power-up state (SDM 3A 12.4.7.1) of vCPU `id` (< MAX_VCPUS), in xAPIC form at the default address. */
+/* Power-up state (SDM 3A 11.4.7.1) of vCPU `id` (< MAX_VCPUS), in xAPIC form at the default address. */
 void vlapic_reset(struct vlapic *v, uint32_t id, bool bsp);
-/* State after INIT (SDM 3A 12.4.7.3): as power-up, but id and IA32_APIC_BASE stay, hence the mode too. */
+/* State after INIT (SDM 3A 11.4.7.3): as power-up, but id and IA32_APIC_BASE stay, hence the mode too. */
 void vlapic_init_reset(struct vlapic *v);
 
 /* The mode, from IA32_APIC_BASE. */
@@ -164,7 +163,7 @@ uint64_t vlapic_page(const struct vlapic *v);
 
 /*
  * The register of an access to the xAPIC page at `offset` (< 4096) of `size` bytes. VLAPIC_BAD_OFFSET unless
- * it is 4 bytes at a multiple of 16 (SDM 3A 12.4.1 leaves others undefined): those read 0 and write nothing.
+ * it is 4 bytes at a multiple of 16 (SDM 3A 11.4.1 leaves others undefined): those read 0 and write nothing.
  */
 uint32_t vlapic_mmio_reg(uint32_t offset, uint32_t size);
 /*
@@ -188,7 +187,7 @@ uint64_t vlapic_read(struct vlapic *v, uint32_t reg, uint64_t now);
 /* Writes `reg`; the class was LOCAL, or ACT and its turn has come. IPIs to itself are accepted here. */
 void vlapic_write(struct vlapic *v, uint32_t reg, uint64_t value, uint64_t now);
 
-/* Timer (SDM 3A 12.5.4). Due: armed and `now` has reached the deadline. */
+/* Timer (SDM 3A 11.5.4). Due: armed and `now` has reached the deadline. */
 static inline bool vlapic_timer_due(const struct vlapic *v, uint64_t now)
 {
     return v->deadline != 0 && now >= v->deadline;
@@ -216,10 +215,10 @@ void vlapic_deliver(struct vlapic *v, uint8_t vector);
 void vlapic_eoi(struct vlapic *v);
 /* The APIC found the errors VLAPIC_ESR_*: the first since ESR was written raises the LVT error interrupt. */
 void vlapic_error(struct vlapic *v, uint32_t errors);
-/* Processor priority (SDM 3A 12.8.3.1), 0..255. */
+/* Processor priority (SDM 3A 11.8.3.1), 0..255. */
 uint32_t vlapic_ppr(const struct vlapic *v);
 
-/* CR8 (SDM 3A 12.8.6): task priority class 0..15. A write of a larger value is #GP, the caller's. */
+/* CR8 (SDM 3A 11.8.6): task priority class 0..15. A write of a larger value is #GP, the caller's. */
 static inline uint64_t vlapic_cr8(const struct vlapic *v)
 {
     return v->tpr >> 4;
@@ -269,9 +268,9 @@ struct vlapic_targets {
 _Static_assert(sizeof(struct vlapic_targets) == 8, "struct vlapic_targets has no padding");
 
 /*
- * Routes the ICR value `icr` written by dests[source], among `n` (<= 32) APICs (SDM 3A 12.6.2, 12.12.10).
+ * Routes the ICR value `icr` written by dests[source], among `n` (<= 32) APICs (SDM 3A 11.6.2, 11.12.10).
  * Lowest priority takes the lowest numbered candidate. Illegal vectors, reserved modes, SMI, INIT
- * de-assert and combinations that SDM table 12-3 calls invalid reach nobody.
+ * de-assert and combinations that SDM table 11-3 calls invalid reach nobody.
  */
 struct vlapic_targets vlapic_route(const struct vlapic_dest *dests, uint32_t n, uint32_t source,
                                    uint64_t icr);

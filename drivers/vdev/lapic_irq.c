@@ -63,7 +63,7 @@ int vlapic_pending(const struct vlapic *v)
 {
     int vector = highest(v->irr);
 
-    /* Disabled by software is no obstacle: what is in IRR stays to be handled (SDM 3A 12.4.7.2). */
+    /* Disabled by software is no obstacle: what is in IRR stays to be handled (SDM 3A 11.4.7.2). */
     if (vector < 0 || !vlapic_enabled(v))
         return -1;
     return ((uint32_t)vector & PRIORITY_CLASS) > (vlapic_ppr(v) & PRIORITY_CLASS) ? vector : -1;
@@ -119,7 +119,7 @@ bool vlapic_icr_sends(uint64_t icr)
     default:
         return false;
     }
-    /* Only fixed interrupts reach the sender by shorthand (SDM 3A table 12-3). */
+    /* Only fixed interrupts reach the sender by shorthand (SDM 3A table 11-3). */
     return shorthand == 0 || shorthand == VLAPIC_ICR_TO_OTHERS;
 }
 

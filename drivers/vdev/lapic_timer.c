@@ -12,7 +12,7 @@ static bool counts(const struct vlapic *v)
     return timer_mode(v) == VLAPIC_LVT_MODE_ONESHOT || timer_mode(v) == VLAPIC_LVT_MODE_PERIODIC;
 }
 
-/* Ticks per count: bits 3, 1, 0 of the register are log2 of it, less one, modulo 8 (SDM 3A figure 12-10). */
+/* Ticks per count: bits 3, 1, 0 of the register are log2 of it, less one, modulo 8 (SDM 3A figure 11-10). */
 static uint64_t divisor(uint32_t divide)
 {
     uint32_t code = (divide & 3) | (divide >> 1 & 4);

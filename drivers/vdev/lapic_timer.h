@@ -1,4 +1,4 @@
-/* The timer half of the virtual local APIC (SDM 3A 12.5.4), for lapic.c; others use lapic.h. */
+/* The timer half of the virtual local APIC (SDM 3A 11.5.4), for lapic.c; others use lapic.h. */
 #ifndef RV_DRIVERS_VDEV_LAPIC_TIMER_H
 #define RV_DRIVERS_VDEV_LAPIC_TIMER_H
 

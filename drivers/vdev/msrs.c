@@ -125,7 +125,7 @@ static bool canonical(uint64_t address)
     return upper == 0 || upper == UINT64_MAX >> (CPUID_MODEL_LINEAR_BITS - 1);
 }
 
-/* Memory types (SDM 3A 13.3): UC, WC, WT, WP, WB; PAT also has UC-. */
+/* Memory types (SDM 3A 12.3): UC, WC, WT, WP, WB; PAT also has UC-. */
 #define MTRR_TYPES UINT32_C(0x73)
 #define PAT_TYPES  UINT32_C(0xF3)
 

@@ -107,7 +107,7 @@ void vmsrs_write(struct vmsrs *m, uint32_t msr, uint64_t value);
  * besides.
  */
 bool msr_value_valid(uint32_t msr, uint64_t value);
-/* WRMSR of EFER from `old` with CR0 = `cr0`: LME cannot change while paging is on (SDM 3A 5.1.2). */
+/* WRMSR of EFER from `old` with CR0 = `cr0`: LME cannot change while paging is on (SDM 3A 4.1.2). */
 bool msr_efer_valid(uint64_t old, uint64_t value, uint64_t cr0);
 /* What EFER becomes: LMA is the processor's, a write does not change it. */
 static inline uint64_t msr_efer_merge(uint64_t old, uint64_t value)
@@ -115,7 +115,7 @@ static inline uint64_t msr_efer_merge(uint64_t old, uint64_t value)
     return (value & ~VMSR_EFER_LMA) | (old & VMSR_EFER_LMA);
 }
 
-/* IA32_PAT at reset (SDM 3A 13.12.4). */
+/* IA32_PAT at reset (SDM 3A 12.12.4). */
 #define VMSR_PAT_RESET UINT64_C(0x0007040600070406)
 
 #endif

@@ -105,7 +105,7 @@ static void test_msr_decoding(void **state)
     assert_true(vlapic_page(&x2) == UINT64_MAX);
 }
 
-/* SDM 3A table 12-6: which x2APIC MSRs can be read and written. */
+/* SDM 3A table 11-6: which x2APIC MSRs can be read and written. */
 static void test_x2apic_access_table(void **state)
 {
     static const char readable[] = "02 03 08 0A 0D 0F 28 30 32 33 34 35 36 37 38 39 3E ";
@@ -153,7 +153,7 @@ static void test_x2apic_reserved_bits(void **state)
     assert_int_equal(vlapic_write_class(&v, VLAPIC_LVT_TIMER, VLAPIC_LVT_MODE), VLAPIC_CLASS_FAULT);
 }
 
-/* SDM 3A figure 12-27: off, xAPIC, x2APIC and the allowed ways between them. */
+/* SDM 3A figure 11-27: off, xAPIC, x2APIC and the allowed ways between them. */
 static void test_apic_base_transitions(void **state)
 {
     const uint64_t off = VLAPIC_BASE_DEFAULT, x = off | VLAPIC_BASE_EN, x2 = x | VLAPIC_BASE_EXTD;

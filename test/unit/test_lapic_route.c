@@ -1,4 +1,4 @@
-/* Where IPIs go (SDM 3A 12.6.2, table 12-3). */
+/* Where IPIs go (SDM 3A 11.6.2, table 11-3). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -143,7 +143,7 @@ static void test_modes(void **state)
     }
 }
 
-/* SDM 3A table 12-3: by shorthand, only fixed interrupts may include the sender. */
+/* SDM 3A table 11-3: by shorthand, only fixed interrupts may include the sender. */
 static void test_invalid_shorthands(void **state)
 {
     struct vlapic_dest d[N];

@@ -1,4 +1,4 @@
-/* The timer of the virtual local APIC (SDM 3A 12.5.4). */
+/* The timer of the virtual local APIC (SDM 3A 11.5.4). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +21,7 @@ static struct vlapic timer(uint32_t lvt, uint32_t divide)
     return v;
 }
 
-/* SDM 3A figure 12-10. */
+/* SDM 3A figure 11-10. */
 static void test_divisors(void **state)
 {
     static const uint32_t rows[][2] = {{0x0, 2},  {0x1, 4},  {0x2, 8},   {0x3, 16},
