@@ -2,21 +2,28 @@
 
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/cpuid.h"
 #include "hv/cpu/smp.h"
+#include "hv/guest.h"
 #include "hv/machine.h"
+#include "hv/memmap.h"
 #include "hv/msg.h"
+#include "hv/prepare.h"
+#include "hv/selftest.h"
 #include "hv/state.h"
 
-#define LOW_MEMORY_END (1u << 20)
-#define BOOT_INFO_MAX  (1u << 20) /* GRUB's is a few KiB */
-#define MAPPED_END     (UINT64_C(4) << 30)
+#define BOOT_INFO_MAX (1u << 20) /* GRUB's is a few KiB */
+#define MAPPED_END    (UINT64_C(4) << 30)
 
 #define PIC_MASTER_DATA 0x21
 #define PIC_SLAVE_DATA  0xA1
 #define PIC_ALL_MASKED  0xFF
 
 extern const char image_start[];
+extern const char image_text_end[];
+extern const char image_rodata_end[];
 extern const char image_end[];
+extern const char boot_stack_guard[];
 
 static _Noreturn void refuse_boot(enum machine_status status, const char *what)
 {
@@ -50,32 +57,39 @@ static void read_command_line(struct hv_state *hv)
     }
 }
 
-/* Free memory: what the map calls usable, minus what it calls anything else, minus what somebody holds. */
+static struct image_layout image_layout(void)
+{
+    return (struct image_layout){(uint64_t)image_start, (uint64_t)image_text_end, (uint64_t)image_rodata_end,
+                                 (uint64_t)image_end};
+}
+
 static void find_free_memory(struct hv_state *hv)
 {
-    const struct boot_info *b = &hv->boot;
-    bool good = true;
+    struct image_layout image = image_layout();
 
-    for (uint32_t i = 0; i < b->region_count; i++) {
-        if (b->regions[i].type == BOOT_MEMORY_USABLE) {
-            good = good && mem_add(&hv->mem, b->regions[i].base, b->regions[i].base + b->regions[i].length);
-        }
-    }
-    for (uint32_t i = 0; i < b->region_count; i++) {
-        if (b->regions[i].type != BOOT_MEMORY_USABLE) {
-            good =
-                good && mem_remove(&hv->mem, b->regions[i].base, b->regions[i].base + b->regions[i].length);
-        }
-    }
-    for (uint32_t i = 0; i < b->module_count; i++) {
-        good = good && mem_remove(&hv->mem, b->modules[i].start, b->modules[i].end);
-    }
-    good = good && mem_remove(&hv->mem, 0, LOW_MEMORY_END);
-    good = good && mem_remove(&hv->mem, (uint64_t)image_start, (uint64_t)image_end);
-    good = good && mem_remove(&hv->mem, b->info_address, b->info_address + b->info_size);
-    if (!good) {
+    if (!memmap_find_free(&hv->boot, &image, &hv->mem)) {
         refuse_boot(MACHINE_BAD_BOOT, "the memory map has too many pieces");
     }
+}
+
+/* From here on: all RAM is mapped, the image's pages have only the rights they need, stacks have guard pages.
+ */
+static void build_paging(struct hv_state *hv)
+{
+    struct image_layout image = image_layout();
+    bool pages_1g = cpuid(CPUID_EXT_VERSION).edx & CPUID_EXT_1_EDX_1G;
+    uint64_t guard = (uint64_t)boot_stack_guard;
+    bool good = memmap_build_paging(&hv->boot, &image, pages_1g, &hv->mem, &hv->paging) &&
+                paging_set(&hv->paging, guard, guard + PAGE_SIZE, 0);
+
+    for (uint32_t i = 0; i < hv->cpus.count; i++) {
+        guard = (uint64_t)hv->cpus.cpus[i].priv.guard;
+        good = good && paging_set(&hv->paging, guard, guard + PAGE_SIZE, 0);
+    }
+    if (!good) {
+        refuse_boot(MACHINE_BAD_BOOT, "no memory for page tables");
+    }
+    write_cr3((uint64_t)hv->paging.root);
 }
 
 static const void *read_physical(void *context, uint64_t address, uint64_t size)
@@ -116,14 +130,41 @@ static void list_cpus(struct hv_state *hv)
 
 static void start_cpus(struct hv_state *hv)
 {
+    uint64_t low_page;
     uint32_t running;
 
     if (!apic_calibrate(&hv->cpus)) {
         refuse_boot(MACHINE_BAD_BOOT, "the TSC's rate cannot be found");
     }
-    running = smp_start(&hv->cpus, 0x8000, NULL);
-    hv_msg(MSG_INFO, "%u of %u CPUs run, %s, TSC %lu kHz", running, hv->cpus.count,
-           hv->cpus.x2apic ? "x2APIC" : "xAPIC", hv->cpus.tsc_khz);
+    if (!memmap_find_low_page(&hv->boot, &low_page) ||
+        !paging_set(&hv->paging, low_page, low_page + PAGE_SIZE, PAGING_PRESENT | PAGING_WRITE)) {
+        refuse_boot(MACHINE_BAD_BOOT, "no page below 640 KiB to start the CPUs in");
+    }
+    write_cr3((uint64_t)hv->paging.root);
+    running = smp_start(&hv->cpus, low_page, NULL);
+    (void)paging_set(&hv->paging, low_page, low_page + PAGE_SIZE, PAGING_DATA); /* the tables exist now */
+    write_cr3((uint64_t)hv->paging.root);
+    for (uint32_t i = 1; running < hv->cpus.count && i < hv->cpus.count; i++) {
+        if (!hv->cpus.cpus[i].pub.online) {
+            hv_msg(MSG_WARNING, "CPU %u (APIC id %u) does not start", i, hv->cpus.cpus[i].pub.apic_id);
+        }
+    }
+}
+
+static void print_report_line(void *context, bool important, const char *line)
+{
+    (void)context;
+    hv_msg(important ? MSG_ERROR : MSG_INFO, "%s", line);
+}
+
+/* What the machine lacks is said by name, and nothing is tried without it. */
+static void check_requirements(struct hv_state *hv)
+{
+    prepare_cpus(hv);
+    report_print(&hv->report, print_report_line, NULL);
+    if (!report_good(&hv->report)) {
+        machine_end(MACHINE_REFUSED);
+    }
 }
 
 _Noreturn void hv_main(uint32_t magic, uint32_t info_address)
@@ -140,8 +181,14 @@ _Noreturn void hv_main(uint32_t magic, uint32_t info_address)
     uart_init(&hv->com1, UART_COM1, hv->options.baud);
     hv_msg(MSG_INFO, "Retrovisor, mode=%s", cmdline_mode_name(hv->options.mode));
     find_free_memory(hv);
-    hv_msg(MSG_INFO, "%lu MiB of memory are free", mem_free_bytes(&hv->mem) >> 20);
     list_cpus(hv);
+    build_paging(hv);
     start_cpus(hv);
-    machine_end(MACHINE_OK);
+    selftest_run(hv);
+    check_requirements(hv);
+    if (hv->boot.module_count == 0) {
+        hv_msg(MSG_INFO, "no modules: nothing to run");
+        machine_end(MACHINE_OK);
+    }
+    machine_end(guest_run(hv));
 }

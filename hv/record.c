@@ -153,11 +153,12 @@ static bool run_to_end(struct vcpu *vcpu)
 
 /* ---- Commit ---- */
 
-static void fill_record(struct vcpu *vcpu, struct rec_commit *commit, uint64_t seq, uint64_t running)
+static void fill_record(struct vcpu *vcpu, struct commit_slot *slot, uint64_t seq, uint64_t running)
 {
-    struct rec_chunk *chunk = &commit->chunk;
+    struct rec_chunk *chunk = &slot->commit.chunk;
 
-    commit->kind = REC_CHUNK;
+    slot->digest = running;
+    slot->commit.kind = REC_CHUNK;
     chunk->vcpu = (uint8_t)vcpu->index;
     chunk->end = vcpu->end;
     chunk->flags =

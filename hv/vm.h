@@ -78,12 +78,17 @@ struct vm {
     uint32_t time_stride;
     uint64_t chunk_ticks; /* target length of a chunk, TSC ticks */
     uint64_t chunk_min;
-    uint32_t chaos; /* percent of random variation in chunk lengths */
-    bool verify;    /* digest every chunk */
-    uint64_t tsc_start;
+    uint32_t chaos;     /* percent of random variation in chunk lengths */
+    bool verify;        /* digest every chunk */
+    uint64_t tsc_start; /* host TSC at guest time 0 */
+    uint64_t tsc_begin; /* host TSC when the vCPUs were started, and when the last one stopped */
+    uint64_t tsc_end;
+    const struct vmx_caps *caps;
+    struct vmx_controls controls;
     uint8_t *run_memory; /* mode=run: guest memory, contiguous */
     struct vcpu *vcpus[MAX_VCPUS];
     struct vm_replay replay;
+    struct rec_header header; /* of this run */
 
     struct frame_pool pool;
     struct commit_order order;
@@ -138,10 +143,11 @@ struct vcpu {
     struct vmx_vcpu vmx;
     struct vm *vm;
     uint32_t index;
-    uint32_t cpu;        /* index of its physical CPU */
-    uint32_t waiting;    /* atomic: it sleeps, and wants a kick when something comes in */
-    uint32_t idle;       /* atomic: it sleeps, and no timer of its own will wake it */
-    struct ept_view ept; /* record, replay */
+    uint32_t cpu;             /* index of its physical CPU */
+    uint32_t waiting;         /* atomic: it sleeps, and wants a kick when something comes in */
+    uint32_t idle;            /* atomic: it sleeps, and no timer of its own will wake it */
+    struct vmx_page pages[4]; /* VMXON region, VMCS, MSR bitmap, PML */
+    struct ept_view ept;      /* record, replay */
     uint64_t eptp;
     struct view view;
     uint32_t *accessed; /* harvest buffer, one entry per guest page */

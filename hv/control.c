@@ -1,0 +1,356 @@
+#include "hv/control.h"
+
+#include "hv/base/digest.h"
+#include "hv/cpu/cpu.h"
+#include "hv/msg.h"
+#include "hv/panic.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FLUSH_SECONDS_DIVISOR 4u  /* an open block waits a quarter of a second at most */
+#define ANSWER_SECONDS        20u /* without a word from the host for so long, it is not there */
+
+/* ---- Messages ---- */
+
+static void message_sink(void *context, const char *line, size_t size)
+{
+    struct control_messages *messages = &((struct control *)context)->messages;
+    uint64_t tail = __atomic_load_n(&messages->tail, __ATOMIC_ACQUIRE);
+
+    if (messages->head - tail + size > CONTROL_MESSAGE_SIZE) {
+        messages->lost += size;
+        return;
+    }
+    for (size_t i = 0; i < size; i++)
+        messages->bytes[(messages->head + i) % CONTROL_MESSAGE_SIZE] = line[i];
+    __atomic_store_n(&messages->head, messages->head + size, __ATOMIC_RELEASE);
+}
+
+static void send_messages(struct control *c)
+{
+    struct control_messages *messages = &c->messages;
+    uint64_t head = __atomic_load_n(&messages->head, __ATOMIC_ACQUIRE);
+
+    while (messages->tail < head) {
+        uint64_t at = messages->tail % CONTROL_MESSAGE_SIZE;
+        size_t part = MIN(head - messages->tail, CONTROL_MESSAGE_SIZE - at);
+        size_t sent = link_send(&c->link, LINK_STREAM_MESSAGE, messages->bytes + at, part);
+        if (!sent)
+            return;
+        __atomic_store_n(&messages->tail, messages->tail + sent, __ATOMIC_RELEASE);
+    }
+}
+
+/* ---- Log ---- */
+
+static void ship_log(struct control *c)
+{
+    for (;;) {
+        size_t length;
+        const uint8_t *bytes = log_writer_peek(&c->writer, &length);
+        size_t sent = length;
+        if (!length)
+            return;
+        if (c->serial)
+            sent = link_send(&c->link, LINK_STREAM_LOG, bytes, length);
+        if (!sent)
+            return;
+        log_writer_consume(&c->writer, sent);
+        c->log_bytes += sent;
+    }
+}
+
+static void encode_commits(struct control *c)
+{
+    const struct commit_slot *slot;
+
+    while ((slot = commit_ring_peek(&c->vm->commits)) != NULL) {
+        if (!log_writer_can_commit(&c->writer)) {
+            ship_log(c);
+            if (!log_writer_can_commit(&c->writer))
+                return;
+        }
+        log_writer_commit(&c->writer, &slot->commit, slot->digest);
+        commit_ring_drop(&c->vm->commits);
+    }
+}
+
+static void flush_in_time(struct control *c)
+{
+    uint64_t now = rdtsc();
+
+    if (now < c->flush_at)
+        return;
+    log_writer_flush(&c->writer);
+    c->flush_at = now + c->tsc_hz / FLUSH_SECONDS_DIVISOR;
+}
+
+/* ---- Console ---- */
+
+/* The log keeps the console in lumps, since each is a block of its own. */
+static void lump_to_log(struct control *c)
+{
+    if (c->lump_used && log_writer_console(&c->writer, c->lump, c->lump_used))
+        c->lump_used = 0;
+}
+
+static void move_console(struct control *c)
+{
+    struct vm_console *console = &c->vm->console;
+    uint64_t head = __atomic_load_n(&console->head, __ATOMIC_ACQUIRE);
+
+    while (console->tail < head) {
+        uint8_t byte = console->bytes[console->tail % VM_CONSOLE_SIZE];
+        if (c->lump_used == sizeof(c->lump))
+            lump_to_log(c);
+        if (c->lump_used == sizeof(c->lump))
+            return;
+        if (c->serial && !link_send(&c->link, LINK_STREAM_CONSOLE, &byte, 1))
+            return;
+        c->lump[c->lump_used++] = byte;
+        c->console_digest = digest_word(c->console_digest, byte);
+        c->console_bytes++;
+        __atomic_store_n(&console->tail, console->tail + 1, __ATOMIC_RELEASE);
+    }
+}
+
+/* ---- Wire ---- */
+
+static void pump_wire(struct control *c)
+{
+    uint8_t in[64];
+    size_t got = uart_read(c->uart, in, sizeof(in));
+
+    if (got)
+        link_receive(&c->link, in, got, rdtsc());
+    if (c->wire_at == c->wire_used) {
+        c->wire_used = (uint32_t)link_poll(&c->link, rdtsc(), c->wire, sizeof(c->wire));
+        c->wire_at = 0;
+    }
+    c->wire_at += (uint32_t)uart_try_write(c->uart, c->wire + c->wire_at, c->wire_used - c->wire_at);
+}
+
+void control_poll(struct control *c)
+{
+    move_console(c);
+    encode_commits(c);
+    flush_in_time(c);
+    ship_log(c);
+    if (!c->serial)
+        return;
+    send_messages(c);
+    pump_wire(c);
+}
+
+static void ignore(void *context, enum link_stream stream, const uint8_t *bytes, size_t length)
+{
+    (void)context, (void)stream, (void)bytes, (void)length;
+}
+
+/* ---- Panic ---- */
+
+/* The other CPUs stand still: what the log has is sent, and an ABORT says that it is not complete. */
+static void drain(void *context, const char *text, size_t size)
+{
+    struct control *c = context;
+    uint64_t until = rdtsc() + c->tsc_hz * ANSWER_SECONDS;
+    size_t sent = 0;
+
+    encode_commits(c);
+    lump_to_log(c);
+    log_writer_abort(&c->writer, "the hypervisor panicked");
+    while (rdtsc() < until) {
+        ship_log(c);
+        sent += link_send(&c->link, LINK_STREAM_MESSAGE, text + sent, size - sent);
+        pump_wire(c);
+        if (sent == size && link_idle(&c->link) && c->wire_at == c->wire_used)
+            break;
+    }
+}
+
+/* ---- Life ---- */
+
+static bool start_link(struct control *c, struct mem *mem)
+{
+    struct link_config config = {.ring = mem_alloc(mem, CONTROL_LINK_SIZE, PAGE_SIZE),
+                                 .ring_size = CONTROL_LINK_SIZE,
+                                 .session = (uint32_t)(rdtsc() * 2654435761u) | 1,
+                                 .rto = c->tsc_hz / 2,
+                                 .deliver = ignore,
+                                 .context = c};
+
+    if (!config.ring)
+        return false;
+    link_init(&c->link, &config, rdtsc());
+    msg_set_sink(message_sink, c);
+    panic_set_drain(drain, c, true);
+    return true;
+}
+
+struct control *control_create(struct vm *vm, struct uart *uart, bool serial, struct mem *mem)
+{
+    struct control *c = mem_alloc(mem, sizeof(*c), PAGE_SIZE);
+    uint8_t *buffer = mem_alloc(mem, CONTROL_WRITER_SIZE, PAGE_SIZE);
+
+    if (!c || !buffer)
+        return NULL;
+    c->vm = vm;
+    c->uart = uart;
+    c->serial = serial;
+    c->tsc_hz = vm->tsc_hz;
+    c->flush_at = rdtsc() + c->tsc_hz;
+    log_writer_init(&c->writer, buffer, CONTROL_WRITER_SIZE, 0);
+    if (serial && !start_link(c, mem))
+        return NULL;
+    log_writer_header(&c->writer, &vm->header);
+    return c;
+}
+
+static void collect_counters(struct control *c, uint64_t counters[][REC_COUNT_MAX], uint64_t ticks)
+{
+    for (uint32_t i = 0; i < c->vm->vcpu_count; i++) {
+        struct vcpu *vcpu = c->vm->vcpus[i];
+        const struct view_counters *view = &vcpu->view.counters;
+        vcpu->counters[REC_COUNT_TICKS] = ticks;
+        vcpu->counters[REC_COUNT_COPIES] = view->copies;
+        vcpu->counters[REC_COUNT_COPIES_AHEAD] = view->copies_ahead;
+        vcpu->counters[REC_COUNT_COMPARES] = view->compares;
+        vcpu->counters[REC_COUNT_EQUAL_PAGES] = view->equal_pages;
+        vcpu->counters[REC_COUNT_VALUE_SAVES] = view->value_saves;
+        memcpy(counters[i], vcpu->counters, sizeof(vcpu->counters));
+    }
+}
+
+static void fill_trailer(struct control *c, struct rec_trailer *trailer)
+{
+    struct vm *vm = c->vm;
+
+    *trailer = (struct rec_trailer){.outcome = (uint8_t)vm->outcome.outcome,
+                                    .vcpu = (uint8_t)vm->outcome.vcpu,
+                                    .status = vm->outcome.status,
+                                    .commits = vm->mode == VM_RECORD ? vm->order.seq : 0,
+                                    .console_digest = c->console_digest,
+                                    .console_bytes = c->console_bytes};
+    if (vm->mode != VM_RUN)
+        trailer->memory_digest = order_memory_digest(&vm->order);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        trailer->vcpu_digest[i] = vcpu_state_digest(vm->vcpus[i]->saved);
+    memcpy(trailer->reason, vm->outcome.reason, sizeof(trailer->reason));
+    trailer->reason[sizeof(trailer->reason) - 1] = 0;
+}
+
+static void say_result(struct control *c, const struct rec_trailer *trailer)
+{
+    hv_msg(MSG_INFO, "%llu commits, memory %016llx, console %llu bytes %016llx, log %llu bytes",
+           (unsigned long long)c->vm->order.seq, (unsigned long long)trailer->memory_digest,
+           (unsigned long long)trailer->console_bytes, (unsigned long long)trailer->console_digest,
+           (unsigned long long)c->log_bytes);
+    for (uint32_t i = 0; i < c->vm->vcpu_count; i++)
+        hv_msg(MSG_INFO, "vCPU %u state %016llx", i, (unsigned long long)trailer->vcpu_digest[i]);
+}
+
+/* Whether the replay came to the recorded end; every difference is said. */
+static enum machine_status judge_replay(struct control *c, const struct rec_trailer *found)
+{
+    const struct rec_trailer *log = &c->vm->replay.trailer;
+    bool equal = true;
+
+    if (!c->vm->replay.complete) {
+        hv_msg(MSG_INFO, "replayed %llu commits, equal in every digest; the log ends there",
+               (unsigned long long)c->vm->order.seq);
+        return MACHINE_OK;
+    }
+    if (found->memory_digest != log->memory_digest)
+        equal = false, hv_msg(MSG_ERROR, "final memory differs");
+    if (found->console_bytes != log->console_bytes || found->console_digest != log->console_digest)
+        equal = false, hv_msg(MSG_ERROR, "console output differs");
+    if (found->outcome != log->outcome || found->status != log->status)
+        equal = false, hv_msg(MSG_ERROR, "the guest ended otherwise");
+    for (uint32_t i = 0; i < c->vm->vcpu_count; i++) {
+        if (found->vcpu_digest[i] != log->vcpu_digest[i])
+            equal = false, hv_msg(MSG_ERROR, "final state of vCPU %u differs", i);
+    }
+    hv_msg(equal ? MSG_INFO : MSG_ERROR, "replay %s the recording", equal ? "equals" : "differs from");
+    return equal ? MACHINE_OK : MACHINE_DIVERGENCE;
+}
+
+/* Moves things until the host has everything; false where nobody answers. */
+static bool deliver_all(struct control *c)
+{
+    uint64_t until = rdtsc() + c->tsc_hz * ANSWER_SECONDS;
+    uint64_t acknowledged = c->link.una;
+    size_t left;
+
+    if (!c->serial) {
+        ship_log(c);
+        return true;
+    }
+    for (;;) {
+        control_poll(c);
+        log_writer_peek(&c->writer, &left);
+        if (!left && link_idle(&c->link) && c->messages.tail == c->messages.head &&
+            c->wire_at == c->wire_used)
+            return true;
+        if (c->link.una != acknowledged) {
+            acknowledged = c->link.una;
+            until = rdtsc() + c->tsc_hz * ANSWER_SECONDS;
+        }
+        if (rdtsc() > until)
+            return false;
+    }
+}
+
+static void drain_guest(struct control *c)
+{
+    size_t left;
+
+    do {
+        control_poll(c);
+        log_writer_peek(&c->writer, &left);
+    } while (commit_ring_peek(&c->vm->commits) || c->vm->console.tail != c->vm->console.head);
+    do {
+        lump_to_log(c);
+        control_poll(c);
+    } while (c->lump_used);
+}
+
+static enum machine_status write_end(struct control *c, uint64_t ticks)
+{
+    struct vm *vm = c->vm;
+    uint64_t counters[MAX_VCPUS][REC_COUNT_MAX];
+    enum machine_status status = MACHINE_OK;
+    struct rec_trailer trailer;
+
+    collect_counters(c, counters, ticks);
+    while (!log_writer_counters(&c->writer, (const uint64_t(*)[REC_COUNT_MAX])counters))
+        control_poll(c);
+    if (__atomic_load_n(&vm->divergence.ready, __ATOMIC_ACQUIRE)) {
+        hv_msg(MSG_ERROR, "divergence: %s", vm->divergence.text);
+        log_writer_abort(&c->writer, vm->divergence.text);
+        return MACHINE_DIVERGENCE;
+    }
+    fill_trailer(c, &trailer);
+    say_result(c, &trailer);
+    if (vm->mode == VM_REPLAY)
+        status = judge_replay(c, &trailer);
+    while (!log_writer_trailer(&c->writer, &trailer))
+        control_poll(c);
+    return status;
+}
+
+enum machine_status control_finish(struct control *c)
+{
+    uint64_t ticks = c->vm->tsc_end - c->vm->tsc_begin;
+    enum machine_status status;
+
+    drain_guest(c);
+    status = write_end(c, ticks);
+    if (!deliver_all(c)) {
+        msg_set_sink(msg_plain_sink, NULL);
+        hv_msg(MSG_ERROR, "nobody acknowledges the log: is retro collect running at the other end?");
+        return status == MACHINE_OK ? MACHINE_LOG_ERROR : status;
+    }
+    msg_set_sink(msg_plain_sink, NULL);
+    return status;
+}

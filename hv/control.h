@@ -1,0 +1,57 @@
+/*
+ * The control plane, on the boot processor while the vCPUs run on the others: it encodes commit records
+ * into the log, and moves log, guest console and messages over the serial link to the host.
+ */
+#ifndef RV_HV_CONTROL_H
+#define RV_HV_CONTROL_H
+
+#include "drivers/uart.h"
+#include "hv/machine.h"
+#include "hv/mem.h"
+#include "hv/vm.h"
+#include "replay/link.h"
+#include "replay/log_writer.h"
+
+#define CONTROL_WRITER_SIZE  (256u << 10)
+#define CONTROL_LINK_SIZE    (256u << 10)
+#define CONTROL_MESSAGE_SIZE (16u << 10)
+#define CONTROL_CONSOLE_LUMP 1024u
+
+/* Messages of the hypervisor on their way to the link; filled by any CPU under the message lock. */
+struct control_messages {
+    uint64_t head, tail;
+    uint64_t lost; /* bytes that found no room */
+    char bytes[CONTROL_MESSAGE_SIZE];
+};
+
+struct control {
+    struct vm *vm;
+    struct uart *uart;
+    bool serial; /* log=serial: there is a link */
+    struct link link;
+    struct log_writer writer;
+    uint64_t tsc_hz;
+    uint64_t flush_at;  /* host TSC when an open block is sent as it is */
+    uint64_t log_bytes; /* log=none: what was thrown away */
+    uint64_t console_digest;
+    uint64_t console_bytes;
+    uint32_t lump_used;
+    uint8_t lump[CONTROL_CONSOLE_LUMP];
+    uint32_t wire_used, wire_at;
+    uint8_t wire[256]; /* bytes that the UART did not take yet */
+    struct control_messages messages;
+};
+
+/* Starts the link (log=serial), takes over messages and panics, writes the log's header. NULL: no memory. */
+struct control *control_create(struct vm *vm, struct uart *uart, bool serial, struct mem *mem);
+
+/* One turn of everything; never waits. */
+void control_poll(struct control *control);
+
+/*
+ * The vCPUs have stopped: sends what is left, counters and trailer (or an ABORT), and waits until the host
+ * has acknowledged it, or nobody answers for a while. The status with which the machine should end.
+ */
+enum machine_status control_finish(struct control *control);
+
+#endif

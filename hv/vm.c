@@ -1,0 +1,307 @@
+#include "hv/vm_create.h"
+
+#include "hv/base/check.h"
+#include "hv/cpu/cpu.h"
+#include "hv/guestmem/loader.h"
+#include "hv/msg.h"
+
+#include <string.h>
+
+#define CHUNK_PAGES   1024u               /* most pages that a chunk changes: 4 MiB */
+#define COMMIT_SLOTS  4096u               /* commits on their way to the log */
+#define FRAMES_LOW    256u                /* with fewer free ones per vCPU no chunk begins */
+#define HOST_RESERVED (UINT64_C(8) << 20) /* memory left for everything but frames */
+
+static uint32_t ring_size(uint32_t vcpus)
+{
+    uint32_t size = 1024;
+
+    while (size < 4 * (vcpus + 1) * CHUNK_PAGES)
+        size *= 2;
+    return size;
+}
+
+static const struct boot_module *find_module(const struct boot_info *boot, const char *word,
+                                             const char **rest)
+{
+    size_t length = strlen(word);
+
+    for (uint32_t i = 0; i < boot->module_count; i++) {
+        const char *line = boot->modules[i].cmdline;
+        if (strncmp(line, word, length) == 0 && (line[length] == 0 || line[length] == ' ')) {
+            *rest = line + length + (line[length] == ' ');
+            return &boot->modules[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- Memory ---- */
+
+/* Frames: every page twice over would be plenty; what a chunk of each vCPU can change is the least. */
+static bool make_frames(struct vm *vm, struct mem *mem)
+{
+    uint32_t pages = (uint32_t)(vm->memory_bytes / PAGE_SIZE);
+    uint32_t least = pages + vm->vcpu_count * (CHUNK_PAGES + FRAMES_LOW);
+    uint64_t free = mem_free_bytes(mem);
+    uint64_t want = (uint64_t)pages + ring_size(vm->vcpu_count) + vm->vcpu_count * (CHUNK_PAGES + FRAMES_LOW);
+    uint64_t have = free > HOST_RESERVED ? (free - HOST_RESERVED) / (PAGE_SIZE + sizeof(uint32_t)) : 0;
+    uint32_t count = (uint32_t)MIN(want, have);
+    uint8_t *base;
+    uint32_t *stack;
+
+    if (count < least) {
+        hv_msg(MSG_ERROR,
+               "too little memory: a guest of %llu MiB needs %llu MiB for its pages, %llu MiB are free",
+               (unsigned long long)(vm->memory_bytes >> 20), (unsigned long long)least * PAGE_SIZE >> 20,
+               (unsigned long long)(free >> 20));
+        return false;
+    }
+    base = mem_alloc(mem, (uint64_t)count * PAGE_SIZE, PAGE_SIZE);
+    stack = mem_alloc(mem, (uint64_t)count * sizeof(*stack), PAGE_SIZE);
+    if (!base || !stack)
+        return false;
+    frames_init(&vm->pool, base, stack, count, vm->mode == VM_REPLAY ? FRAMES_LOW : 0);
+    return true;
+}
+
+static bool make_order(struct vm *vm, struct mem *mem)
+{
+    struct order_config config = {.pool = &vm->pool,
+                                  .pages = (uint32_t)(vm->memory_bytes / PAGE_SIZE),
+                                  .ring_size = ring_size(vm->vcpu_count),
+                                  .chunk_pages = CHUNK_PAGES,
+                                  .vcpus = vm->vcpu_count,
+                                  .frames_low = vm->vcpu_count * FRAMES_LOW / 2};
+    struct commit_slot *slots = mem_alloc(mem, COMMIT_SLOTS * sizeof(*slots), PAGE_SIZE);
+
+    config.table = mem_alloc(mem, config.pages * sizeof(*config.table), PAGE_SIZE);
+    config.ring = mem_alloc(mem, config.ring_size * sizeof(*config.ring), PAGE_SIZE);
+    if (!slots || !config.table || !config.ring)
+        return false;
+    commit_ring_init(&vm->commits, slots, COMMIT_SLOTS);
+    return order_init(&vm->order, &config);
+}
+
+static bool make_memory(struct vm *vm, struct mem *mem)
+{
+    if (vm->mode == VM_RUN) {
+        vm->run_memory = mem_alloc(mem, vm->memory_bytes, PAGE_2M);
+        if (!vm->run_memory)
+            hv_msg(MSG_ERROR, "too little memory for a guest of %llu MiB",
+                   (unsigned long long)vm->memory_bytes >> 20);
+        return vm->run_memory != NULL;
+    }
+    return make_frames(vm, mem) && make_order(vm, mem);
+}
+
+/* ---- vCPUs ---- */
+
+static struct vmx_page page_of(void *address)
+{
+    return (struct vmx_page){.va = address, .pa = hpa((uint64_t)address)};
+}
+
+static void view_map(void *context, uint32_t gpn, uint32_t frame, bool writable)
+{
+    struct vcpu *vcpu = context;
+
+    ept_map(&vcpu->ept, gpn, hpa((uint64_t)frame_data(&vcpu->vm->pool, frame)), writable);
+}
+
+static void view_make_private(void *context, uint32_t gpn, uint32_t frame)
+{
+    struct vcpu *vcpu = context;
+
+    ept_make_private(&vcpu->ept, gpn, hpa((uint64_t)frame_data(&vcpu->vm->pool, frame)));
+}
+
+static bool make_view(struct vm *vm, struct vcpu *vcpu, struct mem *mem)
+{
+    struct view_ops ops = {.ctx = vcpu, .map = view_map, .make_private = view_make_private};
+    uint32_t pages = vm->order.pages;
+    void *tables = mem_alloc(mem, ept_view_bytes(vm->memory_bytes), PAGE_SIZE);
+    struct view_page *page = mem_alloc(mem, pages * sizeof(*page), PAGE_SIZE);
+    uint32_t *copies = mem_alloc(mem, CHUNK_PAGES * sizeof(*copies), PAGE_SIZE);
+    uint32_t *writes = mem_alloc(mem, CHUNK_PAGES * sizeof(*writes), PAGE_SIZE);
+
+    vcpu->accessed = mem_alloc(mem, pages * sizeof(*vcpu->accessed), PAGE_SIZE);
+    if (!tables || !page || !copies || !writes || !vcpu->accessed)
+        return false;
+    ept_view_init(&vcpu->ept, tables, vm->memory_bytes, 0);
+    view_init(&vcpu->view, &vm->order, vcpu->index, &ops, page, copies, writes);
+    vcpu->view.from_reserve = vm->mode == VM_REPLAY;
+    vcpu->eptp = ept_eptp(&vcpu->ept);
+    return true;
+}
+
+static struct vcpu *make_vcpu(struct vm *vm, uint32_t index, struct mem *mem)
+{
+    struct vcpu *vcpu = mem_alloc(mem, sizeof(*vcpu), PAGE_SIZE);
+
+    if (!vcpu)
+        return NULL;
+    vcpu->vm = vm;
+    vcpu->index = index;
+    vcpu->cpu = index + 1;
+    vcpu->state = mem_alloc(mem, sizeof(*vcpu->state), PAGE_SIZE);
+    vcpu->saved = mem_alloc(mem, sizeof(*vcpu->saved), PAGE_SIZE);
+    for (unsigned i = 0; i < ARRAY_LEN(vcpu->pages); i++) {
+        vcpu->pages[i] = page_of(mem_alloc(mem, PAGE_SIZE, PAGE_SIZE));
+        if (!vcpu->pages[i].va)
+            return NULL;
+    }
+    if (!vcpu->state || !vcpu->saved)
+        return NULL;
+    vcpu_state_reset(vcpu->state, index, vm->seed);
+    vm->dests[index] = vlapic_dest(&vcpu->state->lapic);
+    vcpu->length = vm->chunk_ticks;
+    vcpu->noise = vm->seed * 0x9e3779b97f4a7c15u + index + 1;
+    if (vm->mode != VM_RUN && !make_view(vm, vcpu, mem))
+        return NULL;
+    return vcpu;
+}
+
+static bool make_vcpus(struct vm *vm, struct mem *mem)
+{
+    void *run_tables = NULL;
+
+    if (vm->mode == VM_RUN) {
+        run_tables = mem_alloc(mem, ept_run_bytes(vm->memory_bytes), PAGE_SIZE);
+        if (!run_tables)
+            return false;
+    }
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        vm->vcpus[i] = make_vcpu(vm, i, mem);
+        if (!vm->vcpus[i])
+            return false;
+        if (run_tables)
+            vm->vcpus[i]->eptp = ept_run_init(run_tables, vm->memory_bytes, 0, hpa((uint64_t)vm->run_memory));
+    }
+    return true;
+}
+
+/* ---- The guest ---- */
+
+/* The boot vCPU starts as the Multiboot2 specification says (3.3): 32-bit protected mode, no paging. */
+static void set_entry(struct vm *vm, const struct loaded_guest *loaded)
+{
+    struct vmx_guest_state *cpu = &vm->vcpus[0]->state->cpu;
+
+    vmx_guest_flat_segments(cpu, false);
+    cpu->cr0 |= CR0_PE;
+    cpu->rip = loaded->entry;
+    cpu->gpr[GPR_RAX] = LOADER_EAX;
+    cpu->gpr[GPR_RBX] = loaded->info_gpa;
+    vmx_guest_canonicalize(cpu);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        memcpy(vm->vcpus[i]->saved, vm->vcpus[i]->state, sizeof(*vm->vcpus[i]->saved));
+}
+
+static bool load(struct vm *vm, const struct boot_module *module, const char *command_line,
+                 struct loaded_guest *loaded)
+{
+    struct load_request request = {.image = (const uint8_t *)module->start,
+                                   .image_bytes = module->end - module->start,
+                                   .command_line = command_line,
+                                   .vcpus = vm->vcpu_count};
+    uint8_t *memory = vm->mode == VM_RUN ? vm->run_memory : vm->pool.base;
+    enum load_result result = load_guest(&request, memory, vm->memory_bytes, loaded);
+
+    if (result == LOAD_OK)
+        return true;
+    hv_msg(MSG_ERROR, "guest image: %s (%llu)", load_result_name(result), (unsigned long long)loaded->detail);
+    return false;
+}
+
+static void set_options(struct vm *vm, const struct vm_config *config)
+{
+    const struct hv_options *options = config->options;
+
+    vm->mode = options->mode == MODE_RUN ? VM_RUN : options->mode == MODE_REPLAY ? VM_REPLAY : VM_RECORD;
+    vm->vcpu_count = config->vcpus;
+    vm->memory_bytes = options->guest_memory;
+    vm->tsc_hz = config->tsc_hz;
+    vm->seed = options->seed;
+    vm->pause_limit = options->pause;
+    vm->time_stride = options->stride;
+    vm->chunk_ticks = options->chunk;
+    vm->chunk_min = options->min_chunk;
+    vm->chaos = options->chaos;
+    vm->verify = options->verify;
+    vports_reset(&vm->ports);
+}
+
+/* In a replay, what shapes the guest comes from the log, not from the command line. */
+static void take_header(struct vm *vm, const struct rec_header *header)
+{
+    vm->pause_limit = header->pause_limit;
+    vm->time_stride = header->time_stride;
+    vm->tsc_hz = header->tsc_hz;
+    vm->seed = header->seed;
+}
+
+static void make_header(struct vm *vm, const char *command_line)
+{
+    struct rec_header *header = &vm->header;
+
+    *header = (struct rec_header){.semantics = REC_REPLAY_SEMANTICS,
+                                  .vcpus = vm->vcpu_count,
+                                  .memory_bytes = vm->memory_bytes,
+                                  .cpuid_model = CPUID_MODEL_VERSION,
+                                  .pause_limit = vm->pause_limit,
+                                  .time_stride = vm->time_stride,
+                                  .time_quantum = VM_TIME_QUANTUM,
+                                  .tsc_hz = vm->tsc_hz,
+                                  .seed = vm->seed};
+    strncpy(header->guest_command_line, command_line, sizeof(header->guest_command_line) - 1);
+    strncpy(header->build_id, RETROVISOR_BUILD_ID, sizeof(header->build_id) - 1);
+    if (vm->mode != VM_RUN)
+        header->image_digest = order_memory_digest(&vm->order);
+}
+
+static enum machine_status build(struct vm *vm, const struct vm_config *config)
+{
+    const char *command_line, *ignored;
+    const struct boot_module *guest = find_module(config->boot, "guest", &command_line);
+    const struct boot_module *log = find_module(config->boot, "log", &ignored);
+    struct loaded_guest loaded = {0};
+
+    if (!guest) {
+        hv_msg(MSG_ERROR, "no guest: add a module whose command line begins with the word guest");
+        return MACHINE_BAD_GUEST;
+    }
+    if (vm->mode == VM_REPLAY) {
+        if (!log) {
+            hv_msg(MSG_ERROR, "no log: mode=replay needs a module whose command line is the word log");
+            return MACHINE_BAD_LOG;
+        }
+        if (!replay_log_read(&vm->replay, (const uint8_t *)log->start, log->end - log->start, config->mem))
+            return MACHINE_BAD_LOG;
+        if (!replay_log_fits_machine(&vm->replay.header, vm->vcpu_count, vm->memory_bytes))
+            return MACHINE_BAD_LOG;
+        take_header(vm, &vm->replay.header);
+    }
+    if (!make_memory(vm, config->mem) || !make_vcpus(vm, config->mem)) {
+        hv_msg(MSG_ERROR, "not enough memory for the guest");
+        return MACHINE_REFUSED;
+    }
+    if (!load(vm, guest, command_line, &loaded))
+        return MACHINE_BAD_GUEST;
+    set_entry(vm, &loaded);
+    make_header(vm, command_line);
+    if (vm->mode == VM_REPLAY && !replay_log_fits_guest(&vm->replay.header, &vm->header))
+        return MACHINE_BAD_LOG;
+    return MACHINE_OK;
+}
+
+enum machine_status vm_create(const struct vm_config *config, struct vm **out)
+{
+    struct vm *vm = mem_alloc(config->mem, sizeof(*vm), PAGE_SIZE);
+
+    if (!vm)
+        return MACHINE_REFUSED;
+    set_options(vm, config);
+    *out = vm;
+    return build(vm, config);
+}
