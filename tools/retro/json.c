@@ -107,6 +107,7 @@ json_t *json_of_run(const char *command, int code, struct collector *c)
     json_object_set_new(o, "code", json_integer(code));
     json_object_set_new(o, "verdict", json_string(retro_exit_name(code)));
     json_object_set_new(o, "status", json_text(c->status));
+    json_object_set_new(o, "seconds", json_real(now() - c->display.begin));
     json_object_set_new(o, "log_bytes", json_integer((json_int_t)c->log.size));
     json_object_set_new(o, "console_bytes_received", json_integer((json_int_t)c->console.length));
     if (c->reader.have_header)

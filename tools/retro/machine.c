@@ -268,6 +268,7 @@ static int run_image(struct emulator *e, const struct machine_options *o, const 
     if (code == RETRO_OK)
         code = emulator_start(e, &eo);
     if (code == RETRO_OK) {
+        c->quiet = END_GRACE;
         collector_run(c, &s, deadline, emulator_alive, &watch);
         emulator_stop(e, collector_has_result(c) && c->end != COLLECT_INTERRUPTED ? END_GRACE : 0);
         code = explain(e, c, o);
