@@ -15,8 +15,8 @@ $(NEWLIB_GUEST)/lib/libc.a: boot/build-newlib
 newlib-hv: $(NEWLIB_HV)/lib/libc.a
 newlib-guest: $(NEWLIB_GUEST)/lib/libc.a
 
-# Boot code that holds no privileged instruction, so that host tests can link it too.
-HOST_PURE_SRC +=
+# Start-up code that holds no privileged instruction, so that host tests can link it too.
+HOST_PURE_SRC += boot/multiboot2.c boot/acpi.c hv/cmdline.c hv/mem.c hv/memmap.c hv/report.c hv/cpu/paging.c
 
 HV_CC     ?= $(CC)
 # General registers only: SIMD registers hold guest state while the hypervisor runs.

@@ -115,6 +115,8 @@ boot_pdpt:
     .skip PAGE
 boot_pds:
     .skip 4 * PAGE
-    .balign 16
+    .globl boot_stack_guard
+boot_stack_guard:                   /* becomes unmapped: a stack overflow is a #DF */
+    .skip PAGE
     .skip BOOT_STACK_SIZE
 boot_stack_top:

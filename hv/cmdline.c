@@ -16,6 +16,10 @@ static const char *const end_names[] = {[END_HALT] = "halt",
                                         [END_REBOOT] = "reboot",
                                         [END_BOCHS] = "bochs",
                                         [END_ISA_DEBUG_EXIT] = "isa-debug-exit"};
+static const char *const selftest_names[] = {
+    [SELFTEST_NONE] = "none",   [SELFTEST_CPUS] = "cpus",   [SELFTEST_TRAP] = "trap",
+    [SELFTEST_CHECK] = "check", [SELFTEST_STACK] = "stack", [SELFTEST_WRITE] = "write",
+};
 static const char *const bool_names[] = {"off", "on"};
 static const char *const apic_names[] = {"auto", "xapic"};
 
@@ -27,6 +31,7 @@ static const char *const apic_names[] = {"auto", "xapic"};
 static const struct choice modes = CHOICE(mode_names);
 static const struct choice logs = CHOICE(log_names);
 static const struct choice ends = CHOICE(end_names);
+static const struct choice selftests = CHOICE(selftest_names);
 static const struct choice bools = CHOICE(bool_names);
 static const struct choice apics = CHOICE(apic_names);
 
@@ -177,6 +182,17 @@ static bool set_end(struct hv_options *o, struct text t)
     return good;
 }
 
+static bool set_selftest(struct hv_options *o, struct text t)
+{
+    uint32_t value;
+    bool good = parse_choice(t, &selftests, &value);
+
+    if (good) {
+        o->selftest = (enum hv_selftest)value;
+    }
+    return good;
+}
+
 static bool set_apic(struct hv_options *o, struct text t)
 {
     uint32_t value;
@@ -263,7 +279,7 @@ static const struct {
     {"chaos", set_chaos}, {"baud", set_baud},
     {"seed", set_seed},   {"verify", set_verify},
     {"end", set_end},     {"msg-port-e9", set_msg_port_e9},
-    {"apic", set_apic},
+    {"apic", set_apic},   {"selftest", set_selftest},
 };
 
 struct hv_options cmdline_defaults(void)

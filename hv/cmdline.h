@@ -28,6 +28,16 @@ enum hv_end {
     END_ISA_DEBUG_EXIT, /* QEMU's isa-debug-exit at port 0x501 */
 };
 
+/* Ways to make the start-up code show what it does, for tests: hv/selftest.h. */
+enum hv_selftest {
+    SELFTEST_NONE,
+    SELFTEST_CPUS,  /* interrupts, NMIs and timers between all CPUs, then goes on */
+    SELFTEST_TRAP,  /* an invalid instruction on the last CPU */
+    SELFTEST_CHECK, /* a failed HV_CHECK */
+    SELFTEST_STACK, /* a stack overflow on the last CPU */
+    SELFTEST_WRITE, /* a store into the hypervisor's text */
+};
+
 #define CMDLINE_WORD_SIZE 64
 
 struct hv_options {
@@ -43,6 +53,7 @@ struct hv_options {
     uint32_t chaos;        /* seeded variation of the chunk length, percent, 0 to 90 */
     uint32_t baud;         /* of COM1 */
     uint64_t seed;
+    enum hv_selftest selftest;
     bool verify;      /* compute and check digests */
     bool msg_port_e9; /* messages go to port 0xE9 as well */
     bool xapic;       /* use xAPIC mode even where the CPU has x2APIC */

@@ -9,10 +9,12 @@
 #include "boot/multiboot2.h"
 #include "drivers/uart.h"
 #include "hv/cmdline.h"
+#include "hv/cpu/paging.h"
 #include "hv/cpu/percpu.h"
 #include "hv/mem.h"
 #include "hv/msg.h"
 #include "hv/panic.h"
+#include "hv/report.h"
 
 struct hv_state {
     /* Set by the boot processor before the others run; constant afterwards. */
@@ -20,6 +22,9 @@ struct hv_state {
     struct acpi_cpus acpi;
     struct hv_options options;
     struct cpu_system cpus;
+    struct paging paging;
+    struct vmx_raw_caps raw_caps[ACPI_MAX_CPUS]; /* by CPU index; each CPU fills its own */
+    struct report report;
 
     struct mem mem;   /* boot processor, before the run */
     struct uart com1; /* the message sink's, later the log channel's */

@@ -42,13 +42,16 @@ struct percpu_public {
 };
 
 struct percpu_private {
-    void (*function)(struct percpu *cpu); /* what an application processor runs */
+    void (*function)(struct percpu *cpu); /* what the CPU is to run next, NULL: nothing; atomic */
     uint64_t gdt[GDT_ENTRIES];
     struct tss tss;
     uint32_t panicking; /* a second trap while this is set halts at once */
     uint8_t ist_stacks[IST_COUNT - 1][CPU_IST_SIZE] __attribute__((aligned(16)));
-    uint8_t stack[CPU_STACK_SIZE] __attribute__((aligned(16))); /* not used by the boot processor */
+    uint8_t guard[PAGE_SIZE] __attribute__((aligned(PAGE_SIZE))); /* not mapped: a stack overflow is a #DF */
+    uint8_t stack[CPU_STACK_SIZE];                                /* not used by the boot processor */
 };
+_Static_assert(offsetof(struct percpu_private, stack) == offsetof(struct percpu_private, guard) + PAGE_SIZE,
+               "the guard page lies below the stack");
 
 struct percpu {
     struct percpu_public pub;

@@ -1,7 +1,5 @@
 #include "hv/cpu/smp.h"
 
-#include <string.h>
-
 #include "hv/base/check.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
@@ -9,6 +7,7 @@
 #include "hv/cpu/msr.h"
 #include "hv/cpu/percpu.h"
 #include "hv/cpu/trampoline.h"
+#include "hv/cpu/trap.h"
 
 #define INIT_DELAY_US    10000 /* SDM 3A 9.4.4.1 */
 #define STARTUP_DELAY_US 200
@@ -51,15 +50,29 @@ void smp_init_boot_cpu(struct cpu_system *system)
     cpu->pub.online = 1;
 }
 
+typedef void cpu_function(struct percpu *cpu);
+
+/* Waits for the next function. Interrupts are masked between the look and the HLT, so no kick is lost. */
+static cpu_function *wait_for_work(struct percpu *cpu)
+{
+    cpu_function *fn;
+
+    while (!(fn = __atomic_load_n(&cpu->priv.function, __ATOMIC_ACQUIRE))) {
+        cpu_sti_hlt();
+        cpu_cli();
+    }
+    return fn;
+}
+
 /* The trampoline calls this on the new CPU's own stack. */
 static _Noreturn void ap_main(struct percpu *cpu)
 {
     init_this_cpu(cpu);
     __atomic_store_n(&cpu->pub.online, 1, __ATOMIC_RELEASE);
-    if (cpu->priv.function) {
-        cpu->priv.function(cpu);
+    for (;;) {
+        wait_for_work(cpu)(cpu);
+        __atomic_store_n(&cpu->priv.function, NULL, __ATOMIC_RELEASE);
     }
-    smp_park();
 }
 
 static bool is_online(const struct percpu *cpu)
@@ -96,6 +109,20 @@ uint32_t smp_start(struct cpu_system *system, uint64_t low_page, void (*fn)(stru
         }
     }
     return running;
+}
+
+void smp_run(struct cpu_system *system, uint32_t cpu_index, void (*fn)(struct percpu *cpu))
+{
+    HV_CHECK(fn != NULL && cpu_index < system->count && smp_is_idle(system, cpu_index));
+    __atomic_store_n(&system->cpus[cpu_index].priv.function, fn, __ATOMIC_RELEASE);
+    apic_send_fixed(cpu_index, VECTOR_KICK);
+}
+
+bool smp_is_idle(const struct cpu_system *system, uint32_t cpu_index)
+{
+    const struct percpu *cpu = &system->cpus[cpu_index];
+
+    return is_online(cpu) && !__atomic_load_n(&cpu->priv.function, __ATOMIC_ACQUIRE);
 }
 
 _Noreturn void smp_park(void)
