@@ -240,12 +240,16 @@ static int explain(const struct emulator *e, const struct collector *c, const st
                 c->link.stats.frames_received ? "" : " (it never spoke on the line)");
 }
 
-/* What the guest takes three times over (memory, versions, private copies), the modules, and ourselves. */
+/*
+ * The guest three times over (memory, versions, private copies), the log as a file and as decoded records,
+ * and the hypervisor itself.
+ */
 static unsigned machine_mib(const struct machine_options *o, const struct machine_job *job)
 {
     struct stat st = {0};
     uint64_t log = job->log && stat(job->log, &st) == 0 ? (uint64_t)st.st_size : 0;
-    uint64_t mib = (3 * o->memory + 2 * log) / MIB + MACHINE_OWN_MIB;
+    uint64_t records = job->commits * (sizeof(struct rec_commit) + sizeof(uint64_t));
+    uint64_t mib = (3 * o->memory + 2 * log + records) / MIB + MACHINE_OWN_MIB;
 
     return o->machine_mib ? o->machine_mib : (unsigned)MIN(mib, UINT64_C(1) << 20);
 }

@@ -41,6 +41,7 @@ extern const struct argp machine_guest_argp; /* what replay takes from the log i
 struct machine_job {
     const char *mode; /* "run", "record" or "replay" */
     const char *log;  /* replay: path of the log that goes into the image; else NULL */
+    uint64_t commits; /* that the log holds */
 };
 
 /*

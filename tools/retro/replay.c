@@ -116,7 +116,7 @@ static int compare(const struct recording *recording, const struct collector *c,
 
 static int replay(struct replay_args *args, const struct recording *recording)
 {
-    struct machine_job job = {.mode = "replay", .log = args->log};
+    struct machine_job job = {.mode = "replay", .log = args->log, .commits = recording->reader.next - 1};
     struct collector *c = xmalloc(sizeof *c);
     struct comparison d = {0};
     struct display display;
