@@ -14,7 +14,6 @@ bool order_init(struct commit_order *order, const struct order_config *config)
     HV_CHECK((config->ring_size & (config->ring_size - 1)) == 0);
     HV_CHECK(config->ring_size >= 2 * (config->vcpus + 1) * config->chunk_pages);
     HV_CHECK(config->vcpus <= ORDER_MAX_ACTORS);
-    HV_CHECK(config->frames_low > config->pool->reserve);
     *order = (struct commit_order){.table = config->table,
                                    .pages = config->pages,
                                    .ring = config->ring,

@@ -72,8 +72,8 @@ struct order_config {
     uint32_t chunk_pages;
     uint32_t vcpus; /* actors: vCPUs, and devices that write guest memory */
     /*
-     * No chunk begins with fewer free frames. Above the pool's reserve, or chunks would begin that cannot
-     * make a single copy; replay: at least vcpus * chunk_pages, then no chunk ever lacks a frame.
+     * No chunk begins with fewer free frames. Recording: above the pool's reserve, or chunks would begin that
+     * cannot make a single copy. Replay: with vcpus * chunk_pages no chunk ever lacks a frame.
      */
     uint32_t frames_low;
 };
