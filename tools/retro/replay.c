@@ -91,12 +91,13 @@ static int compare(const struct recording *recording, const struct collector *c,
     const struct rec_trailer *recorded = &recording->reader.trailer, *replayed = &c->reader.trailer;
     unsigned vcpus = recording->reader.header.vcpus;
 
-    if (!c->reader.complete) {
+    int code = verdict_of_status(c);
+    if (!c->reader.complete || code != RETRO_OK) {
         char *text = describe_run(c);
-        int code = c->status[0] ? verdict_of_run(c) : RETRO_NOT_EQUAL;
-        note("NOT EQUAL: %s", text);
+        note("NOT EQUAL: %s%s%s", text, code == RETRO_OK ? "" : "; the hypervisor ended with status ",
+             code == RETRO_OK ? "" : c->status);
         free(text);
-        return code == RETRO_OK || code == RETRO_GUEST ? RETRO_NOT_EQUAL : code;
+        return code == RETRO_OK ? RETRO_NOT_EQUAL : code;
     }
     if (!recording->reader.complete)
         return fail(RETRO_INCOMPLETE,

@@ -38,9 +38,14 @@ static int code_of_trailer(const struct rec_trailer *t)
     return t->outcome == REC_OUTCOME_LIMIT ? RETRO_OK : RETRO_GUEST;
 }
 
+int verdict_of_status(const struct collector *c)
+{
+    return c->status[0] ? code_of_status(c->status) : RETRO_OK;
+}
+
 int verdict_of_run(const struct collector *c)
 {
-    int code = c->status[0] ? code_of_status(c->status) : RETRO_OK;
+    int code = verdict_of_status(c);
 
     if (code != RETRO_OK)
         return code;

@@ -12,6 +12,8 @@
  * failure, else from the trailer, else from the abort. RETRO_OK where the guest ended well.
  */
 int verdict_of_run(const struct collector *c);
+/* The status line's part of it; RETRO_OK where there is none. */
+int verdict_of_status(const struct collector *c);
 
 /* "guest ended with status 0", "guest shut down (triple fault) on vCPU 1" and the like; freed by the caller.
  */
