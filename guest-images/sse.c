@@ -47,8 +47,11 @@ static uint64_t run_sse(uint64_t *state)
 {
     __m128d x[LANES], one = _mm_set1_pd(1.0), rate = _mm_set1_pd(3.99);
 
-    for (unsigned i = 0; i < LANES; i++)
-        x[i] = _mm_set_pd(start_value(state), start_value(state));
+    for (unsigned i = 0; i < LANES; i++) {
+        double low = start_value(state), high = start_value(state);
+
+        x[i] = _mm_set_pd(high, low);
+    }
     for (uint64_t step = 0; step < steps; step++) {
         for (unsigned i = 0; i < LANES; i++)
             x[i] = _mm_mul_pd(_mm_mul_pd(rate, x[i]), _mm_sub_pd(one, x[i]));
