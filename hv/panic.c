@@ -39,27 +39,44 @@ static void print_registers(const struct trap_frame *f)
     print("r13=%016lx r14=%016lx r15=%016lx\n", f->r13, f->r14, f->r15);
 }
 
-/* Words above a stack pointer, only where it points into the CPU's own or the boot stack. */
+extern const char image_end[];
+extern const char image_rodata_end[];
+
+/* The stack that a stack pointer points into: the CPU's own, one of its IST stacks, or the boot stack. */
+static bool find_stack(const struct percpu *cpu, uint64_t *rsp, uint64_t *end)
+{
+    uint64_t ist = (uint64_t)cpu->priv.ist_stacks, guard = (uint64_t)cpu->priv.guard;
+    uint64_t stack = (uint64_t)cpu->priv.stack;
+
+    if (*rsp >= guard && *rsp < stack) {
+        print("stack overflow\n");
+        *rsp = stack;
+    }
+    if (*rsp >= ist && *rsp < guard) {
+        *end = ist + sizeof(cpu->priv.ist_stacks);
+    } else if (*rsp >= stack && *rsp < stack + CPU_STACK_SIZE) {
+        *end = stack + CPU_STACK_SIZE;
+    } else if (*rsp >= (uint64_t)image_rodata_end && *rsp < (uint64_t)image_end &&
+               paging_get(&hv_state.paging, *rsp)) {
+        *end = (uint64_t)image_end;
+    } else {
+        return false;
+    }
+    return *rsp % sizeof(uint64_t) == 0;
+}
+
 static void print_stack(const struct percpu *cpu, uint64_t rsp)
 {
-    uint64_t low = (uint64_t)cpu->priv.ist_stacks, high = (uint64_t)cpu->priv.stack + CPU_STACK_SIZE;
-    extern const char image_end[];
-    extern const char image_rodata_end[];
+    uint64_t end;
 
-    if (rsp % sizeof(uint64_t) != 0) {
+    if (!find_stack(cpu, &rsp, &end)) {
+        print("the stack pointer is outside of all stacks\n");
         return;
     }
-    if (rsp < low || rsp >= high) {
-        low = (uint64_t)image_rodata_end;
-        high = (uint64_t)image_end;
+    for (unsigned i = 0; i < STACK_WORDS && rsp + 8 <= end; i++, rsp += 8) {
+        print("%s%016lx", i == 0 ? "stack " : i % 4 == 0 ? "\nstack " : " ", *(const uint64_t *)rsp);
     }
-    if (rsp < low || rsp >= high) {
-        print("stack pointer is outside of all stacks\n");
-        return;
-    }
-    for (unsigned i = 0; i < STACK_WORDS && rsp + 8 <= high; i++, rsp += 8) {
-        print("%s%016lx%s", i % 4 ? " " : "stack ", *(const uint64_t *)rsp, i % 4 == 3 ? "\n" : "");
-    }
+    print("\n");
 }
 
 static void stop_others(struct percpu *cpu)

@@ -11,7 +11,7 @@
 #include "hv/state.h"
 
 #define ROUNDS      10
-#define WAIT_US     2000
+#define WAIT_US     2000000 /* an emulator's CPU may not get its turn for long */
 #define TIMER_US    500
 #define MISSING_MSR 0x7FFFFFFFu /* in no CPU */
 
@@ -45,7 +45,7 @@ static void try_timer(struct percpu *cpu)
 
     apic_timer_arm(deadline);
     cpu_sti();
-    while (cpu->pub.timer_interrupts == before && rdtsc() < end) {
+    while (__atomic_load_n(&cpu->pub.timer_interrupts, __ATOMIC_RELAXED) == before && rdtsc() < end) {
         cpu_pause();
     }
     cpu_cli();
@@ -58,16 +58,19 @@ static void try_timer(struct percpu *cpu)
 static bool send_all(struct hv_state *hv, uint32_t index)
 {
     const struct percpu_public *pub = &hv->cpus.cpus[index].pub;
+    uint64_t end = rdtsc() + WAIT_US * hv->cpus.tsc_khz / 1000;
 
     for (uint64_t i = 1; i <= ROUNDS; i++) {
         uint64_t kicks = pub->kicks, nmis = pub->nmis;
 
         apic_send_fixed(index, VECTOR_KICK);
         apic_send_nmi(index);
-        cpu_delay_us(&hv->cpus, WAIT_US);
-        if (__atomic_load_n(&pub->kicks, __ATOMIC_ACQUIRE) != kicks + 1 ||
-            __atomic_load_n(&pub->nmis, __ATOMIC_ACQUIRE) != nmis + 1) {
-            return false;
+        while (__atomic_load_n(&pub->kicks, __ATOMIC_ACQUIRE) != kicks + 1 ||
+               __atomic_load_n(&pub->nmis, __ATOMIC_ACQUIRE) != nmis + 1) {
+            if (rdtsc() > end) {
+                return false;
+            }
+            cpu_pause();
         }
     }
     return true;
