@@ -194,6 +194,10 @@ static void test_apic_base_effects(void **state)
     assert_false(vlapic_enabled(&v));
     vlapic_accept(&v, 0x56);
     assert_int_equal(vlapic_pending(&v), -1);
+    v.irr[2] = 1; /* however it got there: an APIC that is off offers nothing */
+    assert_int_equal(vlapic_pending(&v), -1);
+    vlapic_write(&v, VLAPIC_APIC_BASE, v.apic_base, 0); /* off again: nothing is reset a second time */
+    assert_int_equal(v.irr[2], 1);
     vlapic_write(&v, VLAPIC_APIC_BASE, UINT64_C(0x123456000) | VLAPIC_BASE_EN | VLAPIC_BASE_BSP, 0);
     assert_true(vlapic_page(&v) == UINT64_C(0x123456000));
     assert_int_equal(v.apic_base & VLAPIC_BASE_BSP, 0); /* the flag is the machine's */
@@ -299,6 +303,9 @@ static void test_priorities(void **state)
     assert_int_equal(vlapic_cr8(&v), 4);
     assert_int_equal(vlapic_pending(&v), 0x52);
     assert_int_equal(vlapic_ppr(&v), 0x4F);
+    v.isr[2] = 1u << 1; /* 41H: same class as TPR, whose low half then shows (SDM 3A 11.8.3.1) */
+    assert_int_equal(vlapic_ppr(&v), 0x4F);
+    vlapic_eoi(&v);
     vlapic_eoi(&v); /* nothing in service: no effect */
     assert_int_equal(vlapic_pending(&v), 0x52);
 }
@@ -331,6 +338,9 @@ static void test_level_eoi_is_an_act(void **state)
     assert_int_equal(vlapic_write_class(&v, VLAPIC_EOI, 0), VLAPIC_CLASS_LOCAL);
     v.tmr[3] = 1u << (0x70 % 32);
     assert_int_equal(vlapic_write_class(&v, VLAPIC_EOI, 0), VLAPIC_CLASS_ACT);
+    vlapic_accept(&v, 0x70); /* this time as an edge */
+    assert_int_equal(vlapic_read(&v, VLAPIC_TMR + 3, 0), 0);
+    v.tmr[3] = 1u << (0x70 % 32);
     vlapic_accept(&v, 0x80);
     vlapic_deliver(&v, 0x80); /* an edge above the level one */
     assert_int_equal(vlapic_write_class(&v, VLAPIC_EOI, 0), VLAPIC_CLASS_LOCAL);

@@ -74,6 +74,7 @@ static void test_periodic(void **state)
 
     (void)state;
     vlapic_write(&v, VLAPIC_TIMER_INITIAL, 50, 100);
+    assert_int_equal(vlapic_read(&v, VLAPIC_TIMER_CURRENT, 20), 50); /* never above the initial count */
     vlapic_timer_fire(&v, 150);
     assert_int_equal(vlapic_next_deadline(&v), 200);
     vlapic_timer_fire(&v, 433); /* lost periods: one interrupt, and the phase stays */
