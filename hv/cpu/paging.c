@@ -56,8 +56,12 @@ static bool set_range(struct paging *paging, uint64_t *table, unsigned level, ui
 
     for (uint64_t i = first; i < TABLE_ENTRIES && base + i * span < end; i++) {
         uint64_t address = base + i * span;
+        bool nothing_to_do = !(table[i] & PAGING_PRESENT) && rights == 0;
         bool whole = start <= address && address + span <= end;
 
+        if (nothing_to_do) {
+            continue;
+        }
         /* A table stays a table: nothing here frees memory. */
         if (whole && is_leaf(table[i], level) && can_be_leaf(paging, level)) {
             table[i] = make_leaf(address, level, rights);

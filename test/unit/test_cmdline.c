@@ -1,0 +1,166 @@
+/* The hypervisor's command line: every word, its bounds, and what is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hv/cmdline.h"
+
+static struct hv_options o;
+static char word[CMDLINE_WORD_SIZE];
+
+static void good(const char *line)
+{
+    if (cmdline_parse(line, &o, word) != CMDLINE_OK) {
+        fail_msg("refused: %s", line);
+    }
+    assert_string_equal(word, "");
+}
+
+static void bad(const char *line, enum cmdline_error error, const char *named)
+{
+    if (cmdline_parse(line, &o, word) != error) {
+        fail_msg("not refused as it should be: %s", line);
+    }
+    assert_string_equal(word, named);
+}
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    good("");
+    assert_int_equal(o.mode, MODE_RECORD);
+    assert_int_equal(o.log, LOG_SERIAL);
+    assert_int_equal(o.end, END_HALT);
+    assert_int_equal(o.guest_memory, 64 << 20);
+    assert_int_equal(o.vcpus, 0);
+    assert_int_equal(o.chunk, 50000);
+    assert_int_equal(o.pause, 64);
+    assert_int_equal(o.stride, 20);
+    assert_int_equal(o.chaos, 0);
+    assert_int_equal(o.baud, 115200);
+    assert_true(o.verify);
+    assert_false(o.msg_port_e9);
+    assert_false(o.xapic);
+    assert_int_equal(o.selftest, SELFTEST_NONE);
+    good(" \t  \n");
+}
+
+static void test_all_words(void **state)
+{
+    (void)state;
+    good("mode=replay mem=16M vcpus=2 chunk=1000 min-chunk=10 log=memory baud=9600 verify=off "
+         "seed=0xFFFFFFFFFFFFFFFF "
+         "chaos=50 pause=7 stride=1 end=isa-debug-exit msg-port-e9=on apic=xapic selftest=cpus");
+    assert_int_equal(o.mode, MODE_REPLAY);
+    assert_int_equal(o.guest_memory, 16 << 20);
+    assert_int_equal(o.vcpus, 2);
+    assert_int_equal(o.chunk, 1000);
+    assert_int_equal(o.min_chunk, 10);
+    assert_int_equal(o.log, LOG_MEMORY);
+    assert_int_equal(o.baud, 9600);
+    assert_false(o.verify);
+    assert_true(o.seed == UINT64_MAX);
+    assert_int_equal(o.chaos, 50);
+    assert_int_equal(o.pause, 7);
+    assert_int_equal(o.stride, 1);
+    assert_int_equal(o.end, END_ISA_DEBUG_EXIT);
+    assert_true(o.msg_port_e9);
+    assert_true(o.xapic);
+    assert_int_equal(o.selftest, SELFTEST_CPUS);
+    good("mode=run log=none end=bochs");
+    assert_int_equal(o.mode, MODE_RUN);
+    assert_int_equal(o.log, LOG_NONE);
+    assert_int_equal(o.end, END_BOCHS);
+    good("end=reboot end=halt"); /* the last one counts */
+    assert_int_equal(o.end, END_HALT);
+    assert_true(o.verify); /* defaults come back */
+}
+
+static void test_sizes(void **state)
+{
+    (void)state;
+    good("mem=2M");
+    assert_int_equal(o.guest_memory, 2 << 20);
+    good("mem=2048K");
+    assert_int_equal(o.guest_memory, 2 << 20);
+    good("mem=0x200000");
+    assert_int_equal(o.guest_memory, 2 << 20);
+    good("mem=3G");
+    assert_true(o.guest_memory == UINT64_C(3) << 30);
+    static const char *const refused[] = {
+        "mem=",   "mem=0", "mem=1M",  "mem=3M",  "mem=4G",           "mem=18446744073709551616",
+        "mem=2m", "mem=M", "mem=-2M", "mem=2MM", "mem=17179869184G",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        bad(refused[i], CMDLINE_BAD_VALUE, refused[i]);
+    }
+}
+
+static void test_bad_values(void **state)
+{
+    static const char *const refused[] = {
+        "mode=",
+        "mode=Record",
+        "mode=rec",
+        "mode=recordx",
+        "mode",
+        "vcpus=0",
+        "vcpus=9",
+        "vcpus=1x",
+        "vcpus=0x",
+        "chunk=0",
+        "chunk=4294967296",
+        "chaos=91",
+        "baud=0",
+        "baud=115201",
+        "baud=7",
+        "verify=1",
+        "seed=18446744073709551616",
+        "seed=",
+        "seed=0xG",
+        "pause=0",
+        "stride=0",
+        "end=off",
+        "msg-port-e9=yes",
+        "apic=x2",
+        "min-chunk=0",
+        "log=file",
+        "selftest=all",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        bad(refused[i], CMDLINE_BAD_VALUE, refused[i]);
+    }
+}
+
+static void test_unknown(void **state)
+{
+    char longer[200];
+
+    (void)state;
+    bad("mode=run quiet seed=1", CMDLINE_UNKNOWN_WORD, "quiet");
+    assert_int_equal(o.mode, MODE_RUN);
+    bad("modes=run", CMDLINE_UNKNOWN_WORD, "modes=run");
+    bad("mod=run", CMDLINE_UNKNOWN_WORD, "mod=run");
+    bad("=run", CMDLINE_UNKNOWN_WORD, "=run");
+    memset(longer, 'w', sizeof(longer) - 1);
+    longer[sizeof(longer) - 1] = '\0';
+    assert_int_equal(cmdline_parse(longer, &o, word), CMDLINE_UNKNOWN_WORD);
+    assert_int_equal(strlen(word), CMDLINE_WORD_SIZE - 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_all_words), cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_bad_values), cmocka_unit_test(test_unknown),
+    };
+
+    return cmocka_run_group_tests_name("cmdline", tests, NULL, NULL);
+}

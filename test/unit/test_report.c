@@ -1,0 +1,239 @@
+/* The start-up report: each requirement is missed by name, each option is not. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hv/cpu/cpuid.h"
+#include "hv/cpu/msr.h"
+#include "hv/report.h"
+
+static struct report_input input;
+static struct report report;
+static char text[16384];   /* all lines */
+static char errors[16384]; /* the important ones */
+
+/* A machine that allows every control and demands none. */
+static void make_good(void)
+{
+    uint64_t all = UINT64_C(0xFFFFFFFF) << 32;
+
+    memset(&input, 0, sizeof(input));
+    input.cpuid.version.ecx = (uint32_t)(CPUID_1_ECX_VMX | CPUID_1_ECX_XSAVE);
+    input.vmx = (struct vmx_raw_caps){
+        .vmx = true,
+        .feature_control = FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX_OUT_SMX,
+        .basic = VMX_BASIC_TRUE_CTLS | UINT64_C(4096) << 32 | UINT64_C(6) << 50 | 1,
+        .pin = all,
+        .primary = all,
+        .exit = all,
+        .entry = all,
+        .true_pin = all,
+        .true_primary = all,
+        .true_exit = all,
+        .true_entry = all,
+        .secondary = all,
+        .misc = 5 | VMX_MISC_ACTIVITY_HLT | VMX_MISC_ACTIVITY_WAIT_SIPI,
+        .cr0_fixed1 = UINT64_MAX,
+        .cr4_fixed1 = UINT64_MAX,
+        .ept_vpid = UINT64_MAX,
+    };
+    input.cpus_listed = 4;
+    input.cpus_running = 4;
+    input.cpu_closed = REPORT_NO_CPU;
+    input.cpu_different = REPORT_NO_CPU;
+    input.memory_free = 128 << 20;
+    input.guest_memory = 64 << 20;
+    input.tsc_khz = 1000000;
+}
+
+static void take_line(void *context, bool important, const char *line)
+{
+    (void)context;
+    assert_true(strlen(line) < REPORT_LINE_SIZE - 1); /* nothing was cut */
+    strcat(text, line);
+    strcat(text, "\n");
+    if (important) {
+        strcat(errors, line);
+        strcat(errors, "\n");
+    }
+}
+
+static bool fill(void)
+{
+    text[0] = errors[0] = '\0';
+    report_fill(&report, &input);
+    report_print(&report, take_line, NULL);
+    return report_good(&report);
+}
+
+static void expect_error(const char *part)
+{
+    assert_false(fill());
+    if (!strstr(errors, part)) {
+        fail_msg("no \"%s\" in:\n%s", part, errors);
+    }
+    assert_non_null(strstr(errors, "verdict: refused"));
+}
+
+static void test_good(void **state)
+{
+    (void)state;
+    make_good();
+    if (!fill()) {
+        fail_msg("refused:\n%s", errors);
+    }
+    assert_string_equal(errors, "");
+    assert_int_equal(report.vcpus, 3);
+    assert_non_null(strstr(text, "one tick is 32 TSC ticks"));
+    assert_non_null(strstr(text, "verdict: this machine can record and replay, 3 vCPUs"));
+    assert_non_null(strstr(text, "PMU: none"));
+    assert_non_null(
+        strstr(text, "yes EPT accessed and dirty flags (IA32_VMX_EPT_VPID_CAP bit 21, required)"));
+    assert_non_null(strstr(text, "no  RDRAND (CPUID.1:ECX bit 30)"));
+}
+
+static void test_no_vmx(void **state)
+{
+    (void)state;
+    make_good();
+    input.cpuid.version.ecx &= ~(uint32_t)CPUID_1_ECX_VMX;
+    input.vmx = (struct vmx_raw_caps){0};
+    expect_error("missing: VMX (CPUID.1:ECX bit 5)");
+    assert_non_null(strstr(errors, "verdict: refused: no VT-x"));
+    assert_null(strstr(text, "EPT"));
+}
+
+static void test_ept_bits(void **state)
+{
+    static const struct {
+        unsigned bit;
+        const char *error;
+    } bits[] = {
+        {6, "EPT 4-level page walk (IA32_VMX_EPT_VPID_CAP bit 6)"},
+        {14, "EPT write-back memory type (IA32_VMX_EPT_VPID_CAP bit 14)"},
+        {20, "INVEPT (IA32_VMX_EPT_VPID_CAP bit 20)"},
+        {21, "EPT accessed and dirty flags (IA32_VMX_EPT_VPID_CAP bit 21)"},
+        {25, "single-context INVEPT (IA32_VMX_EPT_VPID_CAP bit 25)"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(bits); i++) {
+        make_good();
+        input.vmx.ept_vpid &= ~BIT(bits[i].bit);
+        expect_error(bits[i].error);
+        assert_int_equal(report.missing, 1);
+    }
+}
+
+static void test_controls(void **state)
+{
+    (void)state;
+    make_good();
+    input.vmx.secondary &= ~BIT(32 + 7);
+    expect_error("missing: unrestricted guest (IA32_VMX_PROCBASED_CTLS2 bit 39)");
+    make_good();
+    input.vmx.secondary &= ~BIT(32 + 1);
+    expect_error("missing: enable EPT (IA32_VMX_PROCBASED_CTLS2 bit 33)");
+    make_good();
+    input.vmx.pin &= ~BIT(32 + 6);
+    input.vmx.true_pin &= ~BIT(32 + 6);
+    expect_error("missing: activate VMX-preemption timer (IA32_VMX_PINBASED_CTLS bit 38)");
+    make_good();
+    input.vmx.primary &= ~BIT(63);
+    input.vmx.true_primary &= ~BIT(63);
+    expect_error("missing: activate secondary controls (IA32_VMX_PROCBASED_CTLS bit 63)");
+    make_good();
+    input.cpuid.version.ecx &= ~(uint32_t)CPUID_1_ECX_XSAVE;
+    expect_error("missing: XSAVE (CPUID.1:ECX bit 26)");
+    /* Not in the list of items, but refused by the control words' own check. */
+    make_good();
+    input.vmx.true_primary &= ~BIT(32 + 7);
+    expect_error("HLT exiting cannot be set (IA32_VMX_TRUE_PROCBASED_CTLS bit 39)");
+}
+
+static void test_optional(void **state)
+{
+    (void)state;
+    make_good();
+    input.vmx.secondary &= ~(BIT(32 + 17) | BIT(32 + 5)); /* PML, VPID */
+    input.vmx.ept_vpid &= ~(BIT(26) | BIT(16));           /* all-context INVEPT, 2 MiB pages */
+    input.vmx.primary &= ~BIT(32 + 27);                   /* MTF */
+    input.vmx.true_primary &= ~BIT(32 + 27);
+    if (!fill()) {
+        fail_msg("refused:\n%s", errors);
+    }
+    assert_non_null(strstr(text, "no  enable PML"));
+    assert_non_null(strstr(text, "no  monitor trap flag"));
+}
+
+static void test_feature_control(void **state)
+{
+    (void)state;
+    make_good();
+    input.vmx.feature_control = FEATURE_CONTROL_LOCK;
+    input.cpu_closed = 0;
+    expect_error("(IA32_FEATURE_CONTROL bit 2)");
+    assert_non_null(strstr(errors, "IA32_FEATURE_CONTROL of CPU 0 is locked without VMX"));
+    make_good();
+    input.cpu_closed = 2;
+    expect_error("IA32_FEATURE_CONTROL of CPU 2 is locked without VMX");
+    make_good();
+    input.cpu_different = 3;
+    expect_error("CPU 3 has other VMX capabilities than CPU 0");
+}
+
+static void test_cpus(void **state)
+{
+    static const struct {
+        uint32_t running, asked, vcpus;
+    } good[] = {{2, 0, 1}, {2, 1, 1}, {9, 0, 8}, {64, 0, 8}, {64, 8, 8}, {4, 2, 2}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        make_good();
+        input.cpus_running = good[i].running;
+        input.vcpus_asked = good[i].asked;
+        assert_true(fill());
+        assert_int_equal(report.vcpus, good[i].vcpus);
+    }
+    make_good();
+    input.cpus_running = 1;
+    expect_error("1 vCPUs need 2 CPUs, the machine has 1");
+    make_good();
+    input.cpus_running = 2;
+    input.vcpus_asked = 2;
+    expect_error("2 vCPUs need 3 CPUs, the machine has 2");
+}
+
+static void test_memory_and_pmu(void **state)
+{
+    (void)state;
+    make_good();
+    input.guest_memory = 129 << 20;
+    expect_error("the guest's memory of 129 MiB does not fit into 128 MiB");
+    make_good();
+    input.cpuid.perfmon.eax = 0x07300805;
+    assert_true(fill());
+    assert_non_null(
+        strstr(text, "PMU: version 5, 8 counters of 48 bits (CPUID.0AH), but its MSRs do not exist"));
+    input.pmu_msrs = true;
+    assert_true(fill());
+    assert_null(strstr(text, "MSRs do not exist"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_good),     cmocka_unit_test(test_no_vmx),
+        cmocka_unit_test(test_ept_bits), cmocka_unit_test(test_controls),
+        cmocka_unit_test(test_optional), cmocka_unit_test(test_feature_control),
+        cmocka_unit_test(test_cpus),     cmocka_unit_test(test_memory_and_pmu),
+    };
+
+    return cmocka_run_group_tests_name("report", tests, NULL, NULL);
+}
