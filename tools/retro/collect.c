@@ -181,7 +181,7 @@ int command_collect(int argc, char **argv)
         {"timeout", 't', "SECONDS", 0, "Give up after this time (0: never)", 0},
         {"console", OPTION_CONSOLE, "FILE", 0, "Write the guest's console to FILE too", 0},
         {"json", OPTION_JSON, NULL, 0, "Print the verdict as JSON; the console is then not shown", 0},
-        {"verbose", 'v', NULL, 0, "Show foreign text on the line too (BIOS, boot loader)", 0},
+        {"verbose", 'v', NULL, 0, "Show all that comes: firmware, boot loader, the whole start-up report", 0},
         {0},
     };
     static const struct argp argp = {

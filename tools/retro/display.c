@@ -84,8 +84,13 @@ void display_message(struct display *d, const char *line)
 {
     static const char own[] = "retrovisor: ";
 
+    if (strncmp(line, own, sizeof own - 1) == 0)
+        line += sizeof own - 1;
+    /* The start-up report has a line for everything that the machine has; what it lacks is news. */
+    if (strncmp(line, "yes ", 4) == 0 && !d->foreign)
+        return;
     display_settle(d);
-    print_line("[hv] ", strncmp(line, own, sizeof own - 1) == 0 ? line + sizeof own - 1 : line);
+    print_line("[hv] ", line);
 }
 
 void display_foreign(struct display *d, const char *line)

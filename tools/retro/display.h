@@ -22,7 +22,7 @@ bool line_add(struct line *l, uint8_t byte);
 
 struct display {
     bool console;    /* show the guest's console */
-    bool foreign;    /* show text that is not the hypervisor's */
+    bool foreign;    /* show text that is not the hypervisor's, and all it has to say about the machine */
     bool progress;   /* standard error is a terminal */
     int console_fd;  /* a copy of the console, -1 for none */
     bool mid_line;   /* the console's last byte ended no line */

@@ -4,9 +4,9 @@
 
 #include "hv/base/types.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <libgen.h>
 #include <limits.h>
 #include <signal.h>
@@ -76,14 +76,15 @@ int emulator_init(struct emulator *e, const char *home)
     return RETRO_OK;
 }
 
-/* Child side of start_script; only async-signal-safe calls and exec. */
-static void exec_script(const char *path, char **argv, const char *output)
+/* Child side of start_script. */
+static void exec_script(const struct emulator *e, const char *path, char **argv, const char *output)
 {
     int out = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     int in = open("/dev/null", O_RDONLY);
 
     setpgid(0, 0); /* a group of its own: the script's children end with it, and ^C reaches only us */
     signal(SIGPIPE, SIG_DFL);
+    setenv("TMPDIR", e->dir, 1); /* whatever becomes of the script, its scratch files go with ours */
     if (out >= 0 && in >= 0) {
         dup2(in, STDIN_FILENO);
         dup2(out, STDOUT_FILENO);
@@ -102,7 +103,7 @@ static pid_t start_script(const struct emulator *e, const char *name, char **arg
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
-        exec_script(path, argv, output);
+        exec_script(e, path, argv, output);
     if (pid > 0)
         setpgid(pid, pid); /* also here: whoever comes first */
     free(path);
@@ -243,17 +244,10 @@ void emulator_print_output(const struct emulator *e, const char *script)
     free(path);
 }
 
-static void remove_directory(const char *dir)
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *where)
 {
-    DIR *d = opendir(dir);
-    struct dirent *entry;
-
-    if (!d)
-        return;
-    while ((entry = readdir(d)) != NULL)
-        unlinkat(dirfd(d), entry->d_name, 0); /* "." and ".." refuse, as they should */
-    closedir(d);
-    rmdir(dir);
+    (void)st, (void)type, (void)where;
+    return remove(path);
 }
 
 void emulator_free(struct emulator *e, bool keep)
@@ -262,7 +256,7 @@ void emulator_free(struct emulator *e, bool keep)
     if (e->dir && keep)
         note("files of this run are kept in %s", e->dir);
     else if (e->dir)
-        remove_directory(e->dir);
+        nftw(e->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
     free(e->dir);
     free(e->home);
     *e = (struct emulator){0};

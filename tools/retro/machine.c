@@ -98,7 +98,7 @@ static const struct argp_option common_options[] = {
     {"console", OPTION_CONSOLE, "FILE", 0, "Write the guest's console to FILE too", 0},
     {"keep", OPTION_KEEP, NULL, 0, "Keep the temporary files and name their place", 0},
     {"json", OPTION_JSON, NULL, 0, "Print the verdict as JSON; the console is then not shown", 0},
-    {"verbose", 'v', NULL, 0, "Show foreign text on the line too (BIOS, boot loader)", 0},
+    {"verbose", 'v', NULL, 0, "Show all that comes: firmware, boot loader, the whole start-up report", 0},
     {0},
 };
 
