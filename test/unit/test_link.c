@@ -336,6 +336,53 @@ static void unfit_files_are_refused_by_name(void **state)
     restart_refused(4, SIZE_MAX, 12345, LINK_ERROR_RESUME_MISMATCH);
 }
 
+/* Nothing is left to send that could show the difference: the CRC alone does. */
+static void another_file_of_the_right_length_is_refused(void **state)
+{
+    struct world *w = new_world(1, (struct faults){0});
+
+    (void)state;
+    run_until_all_there(w, TOTAL, 10000);
+    start_end(w, &w->tool, 0x30001, TOTAL, log_crc(TOTAL) ^ 1, false);
+    w->tool.sent[LINK_STREAM_CONTROL] = TOTAL;
+    for (unsigned i = 0; i < 1000; i++)
+        step(w, TOTAL);
+    assert_int_equal(w->tool.link.state, LINK_FAILED);
+    assert_int_equal(w->tool.link.error, LINK_ERROR_RESUME_MISMATCH);
+    free(w);
+}
+
+/* A new collector first reads a HELLO that the pipe has kept since the boot, and the answer to its own is
+ * lost. */
+static void old_hello_does_not_mislead_for_long(void **state)
+{
+    struct world *w = new_world(1, (struct faults){0});
+    uint8_t hello[LINK_WIRE_MAX], buffer[LINK_WIRE_MAX];
+    size_t length = link_poll(&w->hv.link, w->now, hello, sizeof hello), held;
+
+    (void)state;
+    for (unsigned i = 0; i < 1000; i++)
+        step(w, 20000);
+    held = w->tool.count[LINK_STREAM_LOG];
+    assert_int_equal(held, 20000);
+    for (unsigned lost = 0; lost < 2; lost++) {
+        start_end(w, &w->tool, 0x30001 + lost, held, log_crc(held), false);
+        w->tool.log_only = w->hv.log_only = true;
+        link_receive(&w->tool.link, hello, length, w->now);
+        if (lost) {
+            link_receive(&w->hv.link, buffer, link_poll(&w->tool.link, w->now, buffer, sizeof buffer),
+                         w->now);
+            assert_int_equal(w->hv.link.state, LINK_ESTABLISHED);
+            link_poll(&w->hv.link, w->now, buffer, sizeof buffer);
+        }
+        for (unsigned i = 0; i < 3000; i++)
+            step(w, 40000 + lost * 40000);
+        held = w->tool.count[LINK_STREAM_LOG];
+        assert_int_equal(held, 40000 + lost * 40000);
+    }
+    free(w);
+}
+
 /* After a refusal the hypervisor serves the next collector, if that one has the right file. */
 static void hypervisor_outlives_a_refused_collector(void **state)
 {
@@ -500,6 +547,8 @@ int main(void)
         cmocka_unit_test(own_echo_is_ignored),
         cmocka_unit_test(restarted_collector_continues_its_file),
         cmocka_unit_test(unfit_files_are_refused_by_name),
+        cmocka_unit_test(another_file_of_the_right_length_is_refused),
+        cmocka_unit_test(old_hello_does_not_mislead_for_long),
         cmocka_unit_test(hypervisor_outlives_a_refused_collector),
         cmocka_unit_test(restarted_hypervisor_is_noticed),
         cmocka_unit_test(early_restart_is_harmless),

@@ -170,47 +170,56 @@ static void whole_header_trailer_and_counters_come_back(void **state)
     assert_memory_equal(&r.trailer, &trailer, sizeof trailer);
 }
 
-/* A full buffer refuses commits and blocks without harm, and still has room for the reason it died of. */
-static void full_buffer_still_takes_an_abort(void **state)
+/* Fills a buffer until it takes nothing more, and then lets the writer die. */
+static void fill_and_abort(size_t buffer_size, size_t target, bool flush, const char *reason)
 {
-    static uint8_t buffer[LOG_WRITER_BUFFER_MIN];
     static const char text[64] = "some message";
-    char reason[LOG_REASON_MAX + 50];
     struct rec_header header = plain_header(2);
     struct rec_commit c = {.kind = REC_INPUT, .input = {.length = REC_MAX_INPUT}};
+    uint8_t *buffer = malloc(buffer_size);
     struct log_reader r;
     struct log_block block;
     struct log_writer w;
-    uint64_t commits = 0;
+    uint64_t commits;
     size_t size;
+
+    log_writer_init(&w, buffer, buffer_size, target);
+    assert_true(log_writer_header(&w, &header));
+    for (commits = 0; log_writer_can_commit(&w); commits++)
+        assert_true(log_writer_commit(&w, &c, 0));
+    assert_false(log_writer_commit(&w, &c, 0));
+    while (!flush && log_writer_message(&w, text, sizeof text))
+        ;
+    while (!flush && log_writer_message(&w, text, 1))
+        ;
+    log_writer_flush(&w);
+    assert_true(log_writer_abort(&w, reason));
+    assert_false(log_writer_can_commit(&w));
+    log_writer_peek(&w, &size);
+    assert_true(size <= buffer_size);
+    log_reader_init(&r);
+    while (log_reader_next(&r, buffer, size, &block) == LOG_BLOCK)
+        ;
+    assert_int_equal(r.error, LOG_OK);
+    assert_true(r.aborted && !r.complete);
+    assert_int_equal(strlen(r.reason), LOG_REASON_MAX);
+    assert_int_equal(r.next, commits + 1);
+    free(buffer);
+}
+
+/* A full buffer refuses commits and blocks without harm, and still has room for the reason it died of. */
+static void full_buffer_still_takes_an_abort(void **state)
+{
+    char reason[LOG_REASON_MAX + 50];
 
     (void)state;
     memset(reason, 'x', sizeof reason);
     reason[sizeof reason - 1] = 0;
-    for (unsigned round = 0; round < 2; round++) {
-        log_writer_init(&w, buffer, sizeof buffer, 0);
-        assert_true(log_writer_header(&w, &header));
-        for (commits = 0; log_writer_can_commit(&w); commits++)
-            assert_true(log_writer_commit(&w, &c, 0));
-        assert_false(log_writer_commit(&w, &c, 0));
-        while (log_writer_message(&w, text, sizeof text))
-            ;
-        while (log_writer_message(&w, text, 1))
-            ;
-        if (round)
-            log_writer_flush(&w);
-        assert_true(log_writer_abort(&w, reason));
-        assert_false(log_writer_can_commit(&w));
-        log_writer_peek(&w, &size);
-        assert_true(size <= sizeof buffer);
-        log_reader_init(&r);
-        while (log_reader_next(&r, buffer, size, &block) == LOG_BLOCK)
-            ;
-        assert_int_equal(r.error, LOG_OK);
-        assert_true(r.aborted && !r.complete);
-        assert_int_equal(strlen(r.reason), LOG_REASON_MAX);
-        assert_int_equal(r.next, commits + 1);
-    }
+    for (size_t more = 0; more < 600; more++)
+        for (unsigned flush = 0; flush < 2; flush++) {
+            fill_and_abort(LOG_WRITER_BUFFER_MIN + more, 0, flush, reason);
+            fill_and_abort(LOG_WRITER_BUFFER_MIN + more, 500, flush, reason);
+        }
 }
 
 /* Only whole blocks are handed out, and a reader that follows a growing log sees each as it is done. */
