@@ -41,9 +41,14 @@ static void finish(struct loop *l, enum collect_end end)
     l->over = true;
 }
 
-/* Writes what the link wants to send, as far as the line takes it. */
+/*
+ * Writes what the link wants to send, as far as the line takes it. The machine speaks first: a boot loader may
+ * read the line, and bytes that an emulator leaves unread when it ends make TCP drop its last words.
+ */
 static void transmit(struct loop *l)
 {
+    if (!l->c->link.stats.frames_received)
+        return;
     while (l->s->fd >= 0 && l->s->answers) {
         if (l->out_at == l->out_length) {
             l->out_at = 0;
