@@ -56,3 +56,26 @@ expect 4 $RETRO verify "$T/abort.log"
 said err "the recorder died \(vCPU 1, chunk 17"
 expect 0 $RETRO info "$T/abort.log"
 said out "page 0x123 differs"
+
+# A forged record in a block whose CRC is right: its digest is not that of the block.
+expect 0 $RETRO dump --json "$T/a.log"
+python3 - "$T/a.log" "$T/forged.log" "$T/out" <<'END'
+import json, struct, sys
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+log = bytearray(open(sys.argv[1], "rb").read())
+rows = [json.loads(line) for line in open(sys.argv[3])]
+block = next(r for r in rows if r.get("type") == "COMMITS")
+last = next(r for r in rows if r.get("seq") == block["first"] + block["count"] - 1)
+log[last["offset"] + (2 if log[last["offset"]] & 0x80 else 1)] ^= 1
+end = block["offset"] + 20 + block["length"]
+struct.pack_into("<I", log, end, crc32c(log[block["offset"]:end]))
+open(sys.argv[2], "wb").write(log)
+END
+expect 3 $RETRO verify "$T/forged.log"
+said err "the running digest of the block at offset 109 is not that of its last record"

@@ -94,8 +94,8 @@ static int compare(const struct recording *recording, const struct collector *c,
     int code = verdict_of_status(c);
     if (!c->reader.complete || code != RETRO_OK) {
         char *text = describe_run(c);
-        note("NOT EQUAL: %s%s%s", text, code == RETRO_OK ? "" : "; the hypervisor ended with status ",
-             code == RETRO_OK ? "" : c->status);
+        bool differs = code == RETRO_OK || code == RETRO_NOT_EQUAL;
+        note("%s: %s", differs ? "NOT EQUAL" : "not replayed", text);
         free(text);
         return code == RETRO_OK ? RETRO_NOT_EQUAL : code;
     }

@@ -76,13 +76,15 @@ char *describe_trailer(const struct rec_trailer *t)
 
 char *describe_run(const struct collector *c)
 {
+    if (verdict_of_status(c) != RETRO_OK && !c->reader.aborted)
+        return xprintf("hypervisor ended with status %s", c->status);
     if (c->reader.complete)
         return describe_trailer(&c->reader.trailer);
     if (c->reader.aborted)
         return xprintf("aborted: %s", c->reader.reason);
-    if (c->status[0])
-        return xprintf("hypervisor ended with status %s", c->status);
-    return xprintf("no result");
+    return c->status[0]
+               ? xprintf("hypervisor ended with status %s, without saying how the guest ended", c->status)
+               : xprintf("no result");
 }
 
 /* Finds the first byte that differs; false where the texts are equal. */
