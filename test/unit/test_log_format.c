@@ -40,7 +40,7 @@ static const struct rec_commit example[] = {
     {.chunk = {.vcpu = 1,
                .end = REC_END_POSITION,
                .flags = REC_F_REP,
-               .digest = 0x8888,
+               .digest = 0xcdef,
                .lag = 2,
                .position = {.rip = 0x400ff0,
                             .rflags = 0x10202,
