@@ -51,3 +51,7 @@ iso: $(BUILD)/retrovisor.iso ## build an ISO that boots the hypervisor alone
 
 -include $(HV_OBJ:.o=.d)
 .PHONY: hypervisor iso newlib-hv newlib-guest
+
+test-start: $(BUILD)/retrovisor.elf ## boot the hypervisor alone in emulators: start-up, refusals, panics
+	@test/boot/start
+.PHONY: test-start

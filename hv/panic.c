@@ -140,16 +140,29 @@ static _Noreturn void finish(struct percpu *cpu, const struct trap_frame *frame)
     machine_stop(MACHINE_PANIC);
 }
 
+/* Before the boot processor has its block: no GS, no traps, no other CPUs. */
+static _Noreturn void panic_early(const char *reason)
+{
+    print("retrovisor: panic at start-up: %s\nretrovisor: end status=%s\n", reason,
+          machine_status_name(MACHINE_PANIC));
+    msg_plain_sink(NULL, hv_state.panic.text, hv_state.panic.used);
+    machine_stop(MACHINE_PANIC);
+}
+
 _Noreturn void panic(const struct trap_frame *frame, const char *format, ...)
 {
-    struct percpu *cpu = this_cpu();
+    struct percpu *cpu;
     char reason[LINE_SIZE];
     va_list arguments;
 
-    enter(cpu);
     va_start(arguments, format);
     vsnprintf(reason, sizeof(reason), format, arguments);
     va_end(arguments);
+    if (!hv_state.cpus.cpus || !hv_state.cpus.cpus[0].pub.online) {
+        panic_early(reason);
+    }
+    cpu = this_cpu();
+    enter(cpu);
     print("retrovisor: panic: cpu %u (apic id %u): %s\n", cpu->pub.index, cpu->pub.apic_id, reason);
     stop_others(cpu);
     finish(cpu, frame);

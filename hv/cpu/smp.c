@@ -17,7 +17,7 @@
 /* Control registers as the hypervisor wants them on every CPU, and what was found is noted. */
 static void init_control_registers(struct percpu *cpu)
 {
-    uint64_t cr4 = CR4_PAE;
+    uint64_t cr4 = CR4_PAE | CR4_MCE; /* without MCE a machine check is a silent shutdown */
 
     if (cpuid(CPUID_VERSION).ecx & CPUID_1_ECX_XSAVE) {
         cr4 |= CR4_OSXSAVE | CR4_OSFXSR | CR4_OSXMMEXCPT;
