@@ -142,8 +142,10 @@ static enum log_error read_block(struct log_reader *r, struct log_block *block)
         r->bad_type = block->type;
         return LOG_ERROR_RESERVED_TYPE;
     default:
+        if (block->type & LOG_TYPE_OPTIONAL)
+            return LOG_OK;
         r->bad_type = block->type;
-        return block->type & LOG_TYPE_OPTIONAL ? LOG_OK : LOG_ERROR_UNKNOWN_TYPE;
+        return LOG_ERROR_UNKNOWN_TYPE;
     }
 }
 

@@ -17,6 +17,7 @@ struct result {
     enum log_status status;
     enum log_error error;
     uint64_t offset, commits;
+    uint16_t bad_type;
     bool complete;
 };
 
@@ -53,6 +54,7 @@ static struct result read_all(const uint8_t *bytes, size_t size)
     if (result.status == LOG_ERROR)
         assert_int_equal(log_reader_next(&r, copy, size, &block), LOG_ERROR);
     result.offset = r.offset;
+    result.bad_type = r.bad_type;
     result.complete = r.complete;
     free(copy);
     return result;
@@ -140,6 +142,7 @@ static void every_flipped_bit_is_found(void **state)
             begin = ends[i] <= bit / 8 ? ends[i] : begin;
         assert_int_equal(r.status, LOG_ERROR);
         assert_int_equal(r.offset, begin);
+        assert_int_equal(r.bad_type, 0);
     }
 }
 
@@ -205,6 +208,7 @@ static void unknown_blocks_are_skipped_or_refused(void **state)
     good = f.size;
     forge_block(&f, 0x0abc, 0, "whatever", 8);
     refused(&f, LOG_ERROR_UNKNOWN_TYPE);
+    assert_int_equal(read_all(f.bytes, f.size).bad_type, 0x0abc);
     assert_int_equal(read_all(f.bytes, f.size).offset, good);
 
     for (uint16_t type = LOG_TYPE_OUTPUT_COMMIT; type <= LOG_TYPE_CHECKPOINT; type++) {
