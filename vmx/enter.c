@@ -93,7 +93,7 @@ void vmx_enter(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
 {
     complete_a_rep();
     if (vmx_run(vcpu) != 0) {
-        vmcs_report(vcpu->launched ? "VMRESUME" : "VMLAUNCH", 0, 0);
+        vmcs_report(vcpu->launched ? "VMRESUME" : "VMLAUNCH", VMCS_NO_FIELD, 0);
     }
     read_exit(vcpu);
     vmx_exit_decode(&vcpu->raw, exit);

@@ -59,16 +59,17 @@ _Noreturn void vmcs_report(const char *instruction, uint32_t field, uint64_t val
     struct vmx_failure failure = {
         .instruction = instruction, .field = field, .value = value, .error = instruction_error()};
 
+    failure.field_name = field == VMCS_NO_FIELD ? "none" : vmx_field_name(field);
     failure.text = failure.error ? vmx_instruction_error_text(failure.error) : "no current VMCS";
     vmx_fail(&failure);
 }
 
 __attribute__((weak)) _Noreturn void vmx_fail(const struct vmx_failure *failure)
 {
-    char message[160];
+    char message[200];
 
-    snprintf(message, sizeof(message), "%s failed: field 0x%x, value 0x%llx, error %u (%s)",
-             failure->instruction, (unsigned)failure->field, (unsigned long long)failure->value,
-             (unsigned)failure->error, failure->text);
+    snprintf(message, sizeof(message), "%s failed: field %s (0x%x), value 0x%llx, error %u (%s)",
+             failure->instruction, failure->field_name, (unsigned)failure->field,
+             (unsigned long long)failure->value, (unsigned)failure->error, failure->text);
     hv_check_failed(message, __FILE__, __LINE__);
 }

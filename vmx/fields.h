@@ -250,6 +250,9 @@ static inline enum vmx_field_kind vmx_field_kind(uint32_t field)
     return (enum vmx_field_kind)((field >> 10) & 3);
 }
 
+/* The enumerator's name, "VMCS_GUEST_RIP"; "no such field" for a number that is none. Slow: for messages. */
+const char *vmx_field_name(uint32_t field);
+
 /* Bytes that a field holds: 2, 4 or 8. */
 static inline unsigned vmx_field_bytes(uint32_t field)
 {

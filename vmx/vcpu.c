@@ -1,4 +1,5 @@
 /* Making a VMCS ready: control fields and host state (SDM 3C 25.5-25.8). */
+#include "hv/base/check.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/descriptor.h"
 #include "hv/cpu/msr.h"
@@ -36,6 +37,7 @@ static void write_controls(struct vmx_vcpu *vcpu)
     vmcs_write(VMCS_MSR_BITMAPS, vcpu->pages.msr_bitmap.pa.raw);
     vmcs_write(VMCS_TSC_OFFSET, 0);
     if (controls->word[VMX_WORD_SECONDARY] & SECONDARY_VPID) {
+        HV_CHECK(vcpu->vpid != 0); /* VPID 0 is the host's (SDM 3C 29.1) */
         vmcs_write(VMCS_VPID, vcpu->vpid);
     }
     if (controls->word[VMX_WORD_SECONDARY] & SECONDARY_PML) {

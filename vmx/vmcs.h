@@ -8,6 +8,9 @@
 #include "hv/base/types.h"
 #include "vmx/fields.h"
 
+/* For instructions that name no field. */
+#define VMCS_NO_FIELD UINT32_MAX
+
 /* Collects the VM-instruction error of the current VMCS, if there is one, and calls vmx_fail. */
 _Noreturn void vmcs_report(const char *instruction, uint32_t field, uint64_t value) __attribute__((cold));
 
@@ -47,7 +50,7 @@ static inline void vmcs_write(enum vmx_field field, uint64_t value)
                                                                                                              \
         __asm__ volatile(mnemonic " %1" : "=@ccbe"(failed) : "m"(address.raw) : "memory");                   \
         if (__builtin_expect(failed, 0)) {                                                                   \
-            vmcs_report(name, 0, address.raw);                                                               \
+            vmcs_report(name, VMCS_NO_FIELD, address.raw);                                                   \
         }                                                                                                    \
     }
 
@@ -63,7 +66,7 @@ static inline void vmcs_vmxoff(void)
 
     __asm__ volatile("vmxoff" : "=@ccbe"(failed)::"memory");
     if (__builtin_expect(failed, 0)) {
-        vmcs_report("VMXOFF", 0, 0);
+        vmcs_report("VMXOFF", VMCS_NO_FIELD, 0);
     }
 }
 
@@ -82,7 +85,7 @@ static inline void vmcs_invept(enum vmcs_invalidate type, uint64_t eptp)
 
     __asm__ volatile("invept %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"((uint64_t)type) : "memory");
     if (__builtin_expect(failed, 0)) {
-        vmcs_report("INVEPT", 0, eptp);
+        vmcs_report("INVEPT", VMCS_NO_FIELD, eptp);
     }
 }
 
@@ -93,7 +96,7 @@ static inline void vmcs_invvpid(enum vmcs_invalidate type, uint16_t vpid)
 
     __asm__ volatile("invvpid %1, %2" : "=@ccbe"(failed) : "m"(descriptor), "r"((uint64_t)type) : "memory");
     if (__builtin_expect(failed, 0)) {
-        vmcs_report("INVVPID", 0, vpid);
+        vmcs_report("INVVPID", VMCS_NO_FIELD, vpid);
     }
 }
 

@@ -25,7 +25,8 @@ struct vmx_page {
 
 struct vmx_failure {
     const char *instruction; /* "VMWRITE" */
-    uint32_t field;          /* VMCS field encoding, VMREAD and VMWRITE only */
+    uint32_t field;          /* VMCS field encoding (VMREAD, VMWRITE), else UINT32_MAX */
+    const char *field_name;  /* "VMCS_GUEST_RIP"; "none" */
     uint64_t value;          /* VMWRITE: the value; VMPTRLD, VMCLEAR, VMXON: the address; INVEPT: the EPTP */
     uint32_t error;          /* VM-instruction error number (SDM 3C 31.4); 0 if there was no current VMCS */
     const char *text;        /* what the number means */

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 /* The files under test come in whole. */
+#include "vmx/field_names.c"
 #include "vmx/guest_state.c"
 #include "vmx/msr_bitmap.c"
 
@@ -56,6 +57,23 @@ static void places(void **state)
             assert_true(map->id < GUEST_DR_COUNT);
         }
     }
+}
+
+/* The list is complete for the state, and without a slip: ascending, every entry a field that can be. */
+static void field_names(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < vmx_guest_field_count; i++) {
+        if (vmx_guest_fields[i].place == VMX_IN_VMCS) {
+            assert_string_not_equal(vmx_field_name(vmx_guest_fields[i].id), "no such field");
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        assert_int_equal(names[i].field & 0x9001, 0);
+        assert_true(i == 0 || names[i].field > names[i - 1].field);
+    }
+    assert_string_equal(vmx_field_name(VMCS_GUEST_RIP), "VMCS_GUEST_RIP");
+    assert_string_equal(vmx_field_name(0x7FFE), "no such field");
 }
 
 /* A change of any one field is seen, and named. */
@@ -243,11 +261,11 @@ static void msr_bitmap(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_byte_once),    cmocka_unit_test(places),
-        cmocka_unit_test(differences),        cmocka_unit_test(encodings),
-        cmocka_unit_test(canonical_segments), cmocka_unit_test(canonical_pdptes),
-        cmocka_unit_test(canonical_event),    cmocka_unit_test(startup),
-        cmocka_unit_test(msr_bitmap),
+        cmocka_unit_test(every_byte_once),  cmocka_unit_test(places),
+        cmocka_unit_test(field_names),      cmocka_unit_test(differences),
+        cmocka_unit_test(encodings),        cmocka_unit_test(canonical_segments),
+        cmocka_unit_test(canonical_pdptes), cmocka_unit_test(canonical_event),
+        cmocka_unit_test(startup),          cmocka_unit_test(msr_bitmap),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
