@@ -129,6 +129,31 @@ static struct paging build(bool pages_1g, uint8_t *tables, uint32_t pages, bool 
     return paging;
 }
 
+/* Walks the tables as the CPU does (SDM 3A 4.5.4). */
+static uint64_t translate(const struct paging *p, uint64_t address)
+{
+    uint64_t entry = (uint64_t)p->root, mask = UINT64_C(0x000FFFFFFFFFF000);
+
+    for (unsigned shift = 39;; shift -= 9) {
+        entry = ((const uint64_t *)(entry & mask))[address >> shift & 511];
+        assert_true(entry & 1);
+        if (shift == 12 || (entry & 0x80)) {
+            return (entry & mask & ~(BIT(shift) - 1)) | (address & (BIT(shift) - 1));
+        }
+    }
+}
+
+static void check_identity(const struct paging *p)
+{
+    static const uint64_t addresses[] = {0x1234,     0x9F800,    0x200000,    0x203000,   0x207FFF,
+                                         0x209000,   0x3FFFFF,   0x3C00000,   0x3D23456,  0x40000000,
+                                         0xFEE00300, 0xFFFFFFFF, 0x100000000, 0x1001FFFFF};
+
+    for (size_t i = 0; i < ARRAY_LEN(addresses); i++) {
+        assert_true(translate(p, addresses[i]) == addresses[i]);
+    }
+}
+
 static void test_paging(void **state)
 {
     uint8_t *tables = aligned_alloc(PAGE_SIZE, TABLE_PAGES * PAGE_SIZE);
@@ -155,6 +180,7 @@ static void test_paging(void **state)
         assert_int_equal(paging_get(&p, 0x100200000), 0);
         assert_int_equal(paging_get(&p, PAGING_ADDRESS_END), 0);
         assert_int_equal(paging_get(&p, UINT64_MAX), 0);
+        check_identity(&p);
         /* Changing a page in the middle changes that page alone, and back. */
         assert_true(paging_set(&p, 0x700000, 0x701000, 0));
         assert_int_equal(paging_get(&p, 0x700FFF), 0);
@@ -206,12 +232,9 @@ static void test_paging_far_region(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_free_memory),
-        cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_low_page),
-        cmocka_unit_test(test_paging),
-        cmocka_unit_test(test_paging_no_memory),
-        cmocka_unit_test(test_paging_far_region),
+        cmocka_unit_test(test_free_memory),      cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_low_page),         cmocka_unit_test(test_paging),
+        cmocka_unit_test(test_paging_no_memory), cmocka_unit_test(test_paging_far_region),
     };
 
     return cmocka_run_group_tests_name("memmap", tests, NULL, NULL);
