@@ -1,0 +1,258 @@
+"""The steps of a line of test/boot/table: runs of retro and of the emulators, and what must come of them."""
+
+import json
+import os
+import re
+import shlex
+import struct
+import subprocess
+
+GRACE = 60  # seconds that retro may take beyond its own --timeout
+HEAD, TAIL = 20, 8  # bytes of a log's block around the payload, see replay/FORMAT.md
+COMMITS = 2  # type of a block
+
+
+class Failure(Exception):
+    """What went wrong, for people."""
+
+
+def require(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+def read(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+class Test:
+    """One line of the table on its way. `home` keeps what it leaves, `tools` has what all share."""
+
+    def __init__(self, entry, home, tools, patience):
+        self.entry, self.home, self.tools = entry, home, tools
+        self.limit = int(entry.seconds * patience)
+        self.logs = []  # recorded so far, without suffix
+        self.console = None  # of the last run
+        self.said = ""  # all that the last command printed
+        self.code = 0
+        self.command = ""  # the last one, for a shell
+        self.runs = 0
+
+    def path(self, name):
+        return os.path.join(self.home, name)
+
+    def guest(self, name=None):
+        return os.path.join(self.tools.guests, (name or self.entry.guest) + ".elf")
+
+    def call(self, command, seconds):
+        """Runs a command; its output and exit code are then in `said` and `code`."""
+        self.command = "RETROVISOR=%s %s" % (self.tools.hypervisor, shlex.join(command))
+        environment = dict(os.environ, RETROVISOR=os.path.abspath(self.tools.hypervisor))
+        with open(self.path("commands"), "a", encoding="utf-8") as file:
+            file.write(self.command + "\n")
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  env=environment, timeout=seconds, check=False)
+            self.code, output = done.returncode, done.stdout
+        except subprocess.TimeoutExpired as expired:
+            self.code, output = 7, expired.stdout or b""
+        self.said = output.decode(errors="replace")
+        with open(self.path("output"), "a", encoding="utf-8") as file:
+            file.write("$ %s\n%s(exit code %d)\n" % (self.command, self.said, self.code))
+
+    def retro(self, verb, words, arguments):
+        """Runs retro; `words` are those behind the step's name. Its verdict is returned as a dictionary."""
+        self.runs += 1
+        options = {"guest": self.entry.guest, "emulator": None, "machine-mem": None, "append": None}
+        further = []
+        for word in words:
+            name, _, value = word.partition("=")
+            if name in options:
+                options[name] = value
+            else:
+                further.append(word)
+        self.console = self.path("console-%d" % self.runs)
+        command = [self.tools.retro, verb, "--json", "--console", self.console, "--timeout", str(self.limit),
+                   "--guest", self.guest(options["guest"])]
+        if options["emulator"]:
+            command += ["--emulator", options["emulator"]]
+        if options["machine-mem"]:
+            command += ["--machine-mem", options["machine-mem"]]
+        if further:
+            command += ["--hv", " ".join(further)]
+        self.call(command + arguments, self.limit + GRACE)
+        for line in self.said.splitlines():
+            if line.startswith("{"):
+                return json.loads(line)
+        return {}
+
+    def machine(self):
+        words = [] if self.entry.words == "-" else ["--append", self.entry.words]
+        return ["--vcpus", str(self.entry.vcpus), "--mem", self.entry.memory] + words
+
+
+def check_output(test, may_fail):
+    """The guest's own lines: those that results.txt asks for, or what holds for every guest."""
+    if may_fail:
+        return
+    entry = test.entry
+    if entry.words == "-":
+        checked = subprocess.run(["guest-images/check-output", entry.guest, str(entry.vcpus), test.console, "sc"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        require(checked.returncode == 0, "the guest's output is wrong: " + checked.stdout.strip())
+        return
+    lines = read(test.console).split("\n")
+    require("exit 0" in lines, "the guest did not print: exit 0")
+    for line in lines:
+        require(not line.startswith("panic:"), line)
+        require(not line.startswith("forbidden:") or line.endswith(" = 0"), "must not happen: " + line)
+
+
+def step_record(test, words, may_fail):
+    log = test.path("%d.rvlog" % (len(test.logs) + 1))
+    test.logs.append(log)
+    test.retro("record", words, test.machine() + ["--output", log])
+    if test.code == 0:
+        check_output(test, may_fail)
+        test.call([test.tools.retro, "verify", log], GRACE)
+        require(test.code == 0, "retro verify refuses the log")
+    elif os.path.exists(log):
+        code = test.code
+        complete = subprocess.run([test.tools.retro, "verify", log], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL, check=False).returncode == 0
+        require(not complete or code == 5, "a recording that failed with %d left a complete log" % code)
+
+
+def step_run(test, words, may_fail):
+    test.retro("run", words, test.machine())
+    if test.code == 0:
+        check_output(test, may_fail)
+
+
+def step_replay(test, words, _):
+    recorded = test.path("console-recorded")
+    if not words and test.console and not os.path.exists(recorded):
+        os.link(test.console, recorded)
+    verdict = test.retro("replay", words, [test.logs[-1]])
+    if test.code == 0:
+        require(verdict.get("equal") is True, "exit code 0, but the verdict does not say equal")
+        require(verdict["trailer"]["memory_digest"] == verdict["recorded"]["memory_digest"], "memory digests differ")
+        require(os.path.exists(recorded) is False or read(recorded) == read(test.console), "the consoles differ")
+
+
+def lines_of(path, kind):
+    return [line for line in read(path).splitlines() if line.startswith(kind)]
+
+
+def step_differ(test, _, __):
+    """The last two recordings took different ways and came to the same results."""
+    first, second = [log.replace(".rvlog", "") for log in test.logs[-2:]]
+    consoles = [test.path("console-" + os.path.basename(name)) for name in (first, second)]
+    require(lines_of(consoles[0], "race:") != lines_of(consoles[1], "race:"), "two seeds gave the same race")
+    require(lines_of(consoles[0], "result:") == lines_of(consoles[1], "result:"), "two seeds gave other results")
+
+
+def blocks(data):
+    """Yields type, begin, end, and for COMMITS the number of records, of each block of a log."""
+    at = 0
+    while at + HEAD <= len(data):
+        kind, length = struct.unpack_from("<H", data, at + 4)[0], struct.unpack_from("<I", data, at + 8)[0]
+        count = struct.unpack_from("<I", data, at + HEAD + 16)[0] if kind == COMMITS else 0
+        yield kind, at, at + HEAD + length + TAIL, count
+        at += HEAD + length + TAIL
+
+
+def cut(test, data, size, commits):
+    log = test.path("cut-%d.rvlog" % size)
+    with open(log, "wb") as file:
+        file.write(data[:size])
+    test.retro("replay", [], [log])
+    require(test.code == 4, "cut at byte %d: exit code %d instead of 4" % (size, test.code))
+    if commits is not None:
+        text = "replayed up to commit %d," % commits
+        require(text in test.said, "cut at byte %d: retro does not say: %s" % (size, text))
+
+
+def step_cuts(test, _, __):
+    """The log cut off in several places replays up to its last whole block."""
+    with open(test.logs[-1], "rb") as file:
+        data = file.read()
+    runs = [(begin, end, count) for kind, begin, end, count in blocks(data) if kind == COMMITS]
+    require(len(runs) > 2, "the log has too few blocks to cut between")
+    first, middle = runs[0][2], len(runs) // 2
+    up_to_middle = sum(count for _, _, count in runs[:middle])
+    cut(test, data, 0, None)
+    cut(test, data, runs[0][0] // 2, None)
+    cut(test, data, runs[0][1] + HEAD + 3, first)
+    cut(test, data, runs[middle][0], up_to_middle)
+    cut(test, data, runs[middle][1] - 1, up_to_middle)
+    cut(test, data, len(data) - 1, sum(count for _, _, count in runs))
+    test.code = 0
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def harm(data, how):
+    data = bytearray(data)
+    _, begin, end, _ = next(block for block in blocks(data) if block[0] == COMMITS)
+    if how == "flip-first":
+        data[5] ^= 1
+    elif how == "flip-commit":
+        data[(begin + end) // 2] ^= 0x10
+    elif how == "semantics":
+        length = struct.unpack_from("<I", data, 8)[0]
+        struct.pack_into("<I", data, HEAD + 4, 99)
+        struct.pack_into("<I", data, HEAD + length, crc32c(data[:HEAD + length]))
+    elif how == "garbage":
+        data = bytearray(os.urandom(5000))
+    else:
+        raise Failure("table: unknown harm: " + how)
+    return data
+
+
+def step_refused(test, words, _):
+    """
+    The log, harmed: retro refuses it before anything boots, and so does the hypervisor, which is booted here
+    without retro; its messages come by port 0xE9.
+    """
+    how = words[0]
+    log, iso = test.path("harmed.rvlog"), test.path("harmed.iso")
+    with open(test.logs[-1], "rb") as file:
+        data = harm(file.read(), how)
+    with open(log, "wb") as file:
+        file.write(data)
+    test.retro("replay", [], [log])
+    if how == "semantics":
+        require(test.code == 10, "retro: exit code %d instead of 10" % test.code)
+    else:
+        require(test.code == 3, "retro: exit code %d instead of 3" % test.code)
+    options = "mode=replay mem=%s vcpus=%d log=none end=bochs msg-port-e9=on" % (test.entry.memory, test.entry.vcpus)
+    test.call(["tools/mkiso", iso, options, test.guest() + "=guest", log + "=log"], GRACE)
+    require(test.code == 0, "tools/mkiso failed")
+    test.call(["tools/emulate", "bochs", "--iso", iso, "--cpus", str(test.entry.vcpus + 1), "--mem", "256",
+               "--timeout", str(test.limit)], test.limit + GRACE)
+
+
+STEPS = {"record": step_record, "run": step_run, "replay": step_replay, "differ": step_differ, "cuts": step_cuts,
+         "refused": step_refused}
+
+
+def run_steps(test):
+    """Raises Failure at the first step that does not come out as the table says."""
+    steps = test.entry.steps
+    for number, step in enumerate(steps, 1):
+        verb, *words = step.split("+")
+        expected, pattern = (test.entry.code, test.entry.pattern) if number == len(steps) else (0, "")
+        require(verb in STEPS, "table: unknown step: " + verb)
+        test.code = 0
+        STEPS[verb](test, words, expected != 0)
+        require(test.code == expected, "step %d (%s): exit code %d instead of %d" % (number, step, test.code, expected))
+        require(re.search(pattern, test.said), "step %d (%s): no line matches: %s" % (number, step, pattern))
