@@ -5,15 +5,15 @@
 
 #include <string.h>
 
-_Static_assert(sizeof(struct vcpu_state) ==
-                   CPUID_MODEL_XSAVE_BYTES + sizeof(struct vmx_guest_state) + sizeof(struct vlapic) +
-                       sizeof(struct vmsrs) + sizeof(struct vrandom) + sizeof(struct vcpu_completion) + 88,
+_Static_assert(sizeof(struct vcpu_state) == CPUID_MODEL_XSAVE_BYTES + sizeof(struct vmx_guest_state) +
+                                                sizeof(struct vlapic) + sizeof(struct vmsrs) +
+                                                sizeof(struct vrandom) + sizeof(struct vcpu_completion) + 88,
                "struct vcpu_state has no padding");
 _Static_assert(sizeof(struct vcpu_state) % 64 == 0, "whole words, whole alignment units");
 
-#define FIELD(name, member)                                                                                      \
-    {                                                                                                            \
-        name, offsetof(struct vcpu_state, member), sizeof(((struct vcpu_state *)0)->member)                      \
+#define FIELD(name, member)                                                                                  \
+    {                                                                                                        \
+        name, offsetof(struct vcpu_state, member), sizeof(((struct vcpu_state *)0)->member)                  \
     }
 
 const struct vcpu_field vcpu_fields[] = {

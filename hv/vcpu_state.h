@@ -69,7 +69,8 @@ void vcpu_state_init(struct vcpu_state *state);
  */
 void vcpu_state_canonicalize(struct vcpu_state *state);
 
-/* Digest of a canonical state. RFLAGS.RF does not count: only at an interrupted REP is it more than a trace. */
+/* Digest of a canonical state. RFLAGS.RF does not count: only at an interrupted REP is it more than a trace.
+ */
 uint64_t vcpu_state_digest(const struct vcpu_state *state);
 
 /* The first field that differs, or NULL; *word gets the index of the first differing 64-bit word in it. */

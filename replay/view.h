@@ -19,7 +19,8 @@ struct view_page {
     uint32_t copy;  /* private copy that is mapped instead, or FRAME_NONE */
     uint32_t mark;  /* chunk number that last had the page in its read set */
     uint8_t heat;   /* how often it was written lately, 0..VIEW_HEAT_MAX */
-    uint8_t reserved[3];
+    bool steady;    /* its copy came out equal to its base last time */
+    uint8_t reserved[2];
 };
 
 #define VIEW_HEAT_MAX   4u
@@ -57,8 +58,9 @@ struct view {
     uint32_t chunk;         /* number of the chunk, never 0 */
     uint32_t copy_count;
     uint32_t write_count;
-    bool stale_copies; /* `copies` names pages without a copy */
-    bool from_reserve; /* replay: takes frames of the reserve too */
+    uint64_t write_digest; /* of the write set */
+    bool stale_copies;     /* `copies` names pages without a copy */
+    bool from_reserve;     /* replay: takes frames of the reserve too */
     struct view_counters counters;
 };
 

@@ -28,7 +28,7 @@ $(BUILD)/unit/%: $(BUILD)/host/test/unit/%.o $(BUILD)/host/libpure.a
 unit: $(UNIT_BIN) ## build and run the unit tests (T=name for one)
 	@for t in $(UNIT_BIN); do $$t || exit 1; done
 
--include $(HOST_OBJ:.o=.d)
+-include $(HOST_OBJ:.o=.d) $(wildcard $(BUILD)/host/test/unit/*.d)
 .PHONY: unit
 
 # Fuzzers: test/fuzz/fuzz_*.c, each linked with all pure sources under clang's libFuzzer, ASan and UBSan.

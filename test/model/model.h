@@ -120,6 +120,7 @@ struct world {
     const struct scenario *scenario;
     struct frame_pool pool;
     uint32_t stack[M_FRAMES];
+    uint64_t digests[M_FRAMES];
     struct commit_order order;
     struct page_entry table[M_PAGES];
     struct commit_entry ring[M_RING];

@@ -82,7 +82,7 @@ static void order_make(const struct scenario *scenario, bool replay)
                                   .chunk_pages = chunk_pages,
                                   .vcpus = scenario->actors,
                                   .frames_low = frames_low};
-    frames_init(&world.pool, memory[0], world.stack, frames, 0);
+    frames_init(&world.pool, memory[0], world.stack, world.digests, frames, 0);
     if (config.ring_size > M_RING || frames > M_FRAMES || !order_init(&world.order, &config))
         model_fail("the scenario is too large for the model");
 }
