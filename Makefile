@@ -17,10 +17,22 @@ include guest-images/guests.mk
 include tools/tools.mk
 include test/test.mk
 
+deps: ## install the Debian packages that are missing
+	@tools/install-deps
+
+demo: deps ## build, record a racing guest, replay it, compare
+	@mkdir -p $(BUILD)
+	@echo "building (the output goes to $(BUILD)/demo.log)"
+	@$(MAKE) --no-print-directory -j2 all >$(BUILD)/demo.log 2>&1 || { tail -n 40 $(BUILD)/demo.log; exit 1; }
+	@tools/demo
+
+test: deps ## build and run all tests
+	@test/suite
+
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 clean: ## remove everything built
 	rm -rf $(BUILD)
 
-.PHONY: all help clean
+.PHONY: all deps demo test help clean

@@ -26,7 +26,8 @@ $(BUILD)/unit/%: $(BUILD)/host/test/unit/%.o $(BUILD)/host/libpure.a
 .SECONDARY: $(patsubst %,$(BUILD)/host/test/unit/%.o,$(notdir $(UNIT_BIN)))
 
 unit: $(UNIT_BIN) ## build and run the unit tests (T=name for one)
-	@for t in $(UNIT_BIN); do $$t || exit 1; done
+	@failed=; for t in $(UNIT_BIN); do $$t || failed="$$failed $$t"; done; \
+	    [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 -include $(HOST_OBJ:.o=.d) $(wildcard $(BUILD)/host/test/unit/*.d)
 .PHONY: unit
