@@ -29,10 +29,13 @@ demo: deps ## build, record a racing guest, replay it, compare
 test: deps ## build and run all tests
 	@test/suite
 
+bench: deps all ## measure what recording and replaying cost (BENCH_GUESTS=, BENCH_VCPUS= choose)
+	@tools/bench
+
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 clean: ## remove everything built
 	rm -rf $(BUILD)
 
-.PHONY: all deps demo test help clean
+.PHONY: all bench deps demo test help clean
