@@ -42,8 +42,8 @@ static void finish(struct loop *l, enum collect_end end)
 }
 
 /*
- * Writes what the link wants to send, as far as the line takes it. The machine speaks first: a boot loader may
- * read the line, and bytes that an emulator leaves unread when it ends make TCP drop its last words.
+ * Writes what the link wants to send, as far as the line takes it. The machine speaks first: a boot loader
+ * may read the line, and bytes that an emulator leaves unread when it ends make TCP drop its last words.
  */
 static void transmit(struct loop *l)
 {
