@@ -73,8 +73,6 @@ static void send(struct vm *vm, const struct vlapic_targets *route, uint64_t seq
     for (uint32_t i = 0; i < vm->vcpu_count; i++) {
         if (!(route->targets & BIT(i)))
             continue;
-        if (event.kind == REC_EVENT_INIT)
-            vm->dests[i].flags = VLAPIC_DEST_PRESENT | (vm->dests[i].flags & VLAPIC_DEST_X2APIC);
         /* Replay takes its events from the log. */
         if (vm->mode == VM_REPLAY)
             continue;
@@ -106,6 +104,8 @@ void act_perform(struct vcpu *vcpu, uint64_t seq)
     struct vm *vm = vcpu->vm;
 
     vcpu->state->completion = vcpu->completion;
+    /* An INIT that the chunk took has reset what others see of the APIC. */
+    vm->dests[vcpu->index] = vlapic_dest(&vcpu->state->lapic);
     switch (act->kind) {
     case ACT_IN:
         vcpu->state->completion.gpr_value = vports_in(&vm->ports, act->port, act->size);

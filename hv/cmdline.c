@@ -289,7 +289,7 @@ struct hv_options cmdline_defaults(void)
         .log = LOG_SERIAL,
         .end = END_HALT,
         .guest_memory = UINT64_C(64) << 20,
-        .chunk = 50000,
+        .chunk = 100000,
         .min_chunk = 1000,
         .pause = 64,
         .stride = 20,

@@ -177,6 +177,7 @@ static bool start_link(struct control *c, struct mem *mem)
                                  .ring_size = CONTROL_LINK_SIZE,
                                  .session = (uint32_t)(rdtsc() * 2654435761u) | 1,
                                  .rto = c->tsc_hz / 2,
+                                 .wait_for_another = true,
                                  .deliver = ignore,
                                  .context = c};
 

@@ -4,6 +4,7 @@
 #include "hv/base/check.h"
 #include "hv/control.h"
 #include "hv/cpu/smp.h"
+#include "hv/input.h"
 #include "hv/record.h"
 #include "hv/replay.h"
 #include "hv/run.h"
@@ -89,6 +90,8 @@ static void watch(struct vm *vm, struct control *control)
 
     while (vcpus_run(vm)) {
         control_poll(control);
+        if (vm->mode == VM_REPLAY)
+            input_replay(vm);
         if (vm_stopping(vm))
             sleep_wake_all(vm);
         else if (++turns % RETIRED_CHECKS == 0)
@@ -113,7 +116,8 @@ enum machine_status guest_run(struct hv_state *hv)
                                .boot = &hv->boot,
                                .mem = &hv->mem,
                                .vcpus = hv->report.vcpus,
-                               .tsc_hz = hv->cpus.tsc_khz * 1000};
+                               .tsc_hz = hv->cpus.tsc_khz * 1000,
+                               .entropy = rdtsc()};
     struct vm *vm;
     struct control *control;
     enum machine_status status = vm_create(&config, &vm);

@@ -92,8 +92,6 @@ static uint64_t load(struct vcpu *vcpu, uint64_t address, unsigned bytes)
     if ((address & ~PAGE_MASK) != vlapic_page(lapic))
         return UINT64_MAX;
     reg = vlapic_mmio_reg(address & PAGE_MASK, bytes);
-    if (reg == VLAPIC_NO_REG)
-        return 0;
     return vlapic_read(lapic, reg, vlapic_uses_time(lapic, reg, false) ? vcpu_read_time(vcpu) : 0);
 }
 
@@ -105,8 +103,6 @@ static enum exit_step store(struct vcpu *vcpu, uint64_t address, unsigned bytes,
     if ((address & ~PAGE_MASK) != vlapic_page(&vcpu->state->lapic))
         return EXIT_RESUME;
     reg = vlapic_mmio_reg(address & PAGE_MASK, bytes);
-    if (reg == VLAPIC_NO_REG)
-        return EXIT_RESUME;
     return exit_apic_write(vcpu, reg, value, length);
 }
 

@@ -8,6 +8,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/exits.h"
 #include "hv/sleep.h"
+#include "replay/log_format.h"
 
 #include <string.h>
 
@@ -163,7 +164,7 @@ static void fill_record(struct vcpu *vcpu, struct commit_slot *slot, uint64_t se
     chunk->end = vcpu->end;
     chunk->flags =
         (vcpu->time_used ? REC_F_TIME : 0) | (vcpu->end == REC_END_POSITION && vcpu->at_rep ? REC_F_REP : 0);
-    chunk->digest = (uint16_t)running;
+    chunk->digest = log_digest_slice(running);
     chunk->pages = (uint16_t)MIN(vcpu->view.write_count, (uint32_t)UINT16_MAX);
     chunk->lag = (uint32_t)MIN(seq - 1 - vcpu->view.newest, (uint64_t)UINT32_MAX);
     chunk->time_base = vcpu->time_base / VM_TIME_QUANTUM;

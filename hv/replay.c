@@ -6,6 +6,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/divergence.h"
 #include "hv/position.h"
+#include "replay/log_format.h"
 
 #include <string.h>
 
@@ -103,7 +104,7 @@ static bool commit(struct vcpu *vcpu, uint64_t digest)
     uint16_t found;
 
     view_commit_enter_at(&vcpu->view, vcpu->seq);
-    found = (uint16_t)order_next_digest(&vm->order, vcpu->seq, digest);
+    found = log_digest_slice(order_next_digest(&vm->order, vcpu->seq, digest));
     if (vm->verify && found != vcpu->expected->digest) {
         view_commit_abandon(&vcpu->view);
         return false;

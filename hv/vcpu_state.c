@@ -103,7 +103,8 @@ void vcpu_state_init(struct vcpu_state *state)
     vlapic_init_reset(&state->lapic);
     memset(&state->completion, 0, sizeof(state->completion));
     state->nmi_pending = 0;
-    state->activity = VCPU_WAIT_SIPI;
+    /* The bootstrap processor starts again at the reset vector, the others wait (SDM 3A 9.4.1). */
+    state->activity = state->lapic.apic_base & VLAPIC_BASE_BSP ? VCPU_RUNNING : VCPU_WAIT_SIPI;
 }
 
 void vcpu_state_canonicalize(struct vcpu_state *state)

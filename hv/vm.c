@@ -159,7 +159,7 @@ static struct vcpu *make_vcpu(struct vm *vm, uint32_t index, struct mem *mem)
     vcpu_state_reset(vcpu->state, index, vm->seed);
     vm->dests[index] = vlapic_dest(&vcpu->state->lapic);
     vcpu->length = vm->chunk_ticks;
-    vcpu->noise = vm->seed * 0x9e3779b97f4a7c15u + index + 1;
+    vcpu->noise = vm->noise_seed * 0x9e3779b97f4a7c15u + index + 1;
     if (vm->mode != VM_RUN && !make_view(vm, vcpu, mem))
         return NULL;
     return vcpu;
@@ -225,7 +225,9 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->vcpu_count = config->vcpus;
     vm->memory_bytes = options->guest_memory;
     vm->tsc_hz = config->tsc_hz;
-    vm->seed = options->seed;
+    vm->noise_seed = options->seed;
+    /* Recorded once, in the header; from then on everything random is a function of it. */
+    vm->seed = vrandom_mix(options->seed, config->entropy);
     vm->pause_limit = options->pause;
     vm->time_stride = options->stride;
     vm->chunk_ticks = options->chunk;

@@ -73,7 +73,8 @@ struct vm {
     uint32_t vcpu_count;
     uint64_t memory_bytes;
     uint64_t tsc_hz;
-    uint64_t seed;
+    uint64_t seed;       /* of the guest's random numbers */
+    uint64_t noise_seed; /* of the variation in recordings */
     uint32_t pause_limit;
     uint32_t time_stride;
     uint64_t chunk_ticks; /* target length of a chunk, TSC ticks */

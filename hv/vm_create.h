@@ -20,6 +20,7 @@ struct vm_config {
     struct mem *mem;
     uint32_t vcpus;
     uint64_t tsc_hz;
+    uint64_t entropy; /* for the guest's random numbers */
 };
 
 /*
