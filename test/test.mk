@@ -7,6 +7,11 @@ HOST_CFLAGS := -std=gnu11 -O1 -g $(WARN) -I. -fsanitize=address,undefined -fno-s
 # Policy files of hv/ and vmx/ that hold no privileged instruction, so that tests can link them too.
 HOST_EXTRA_SRC := $(wildcard test/fake/*.c)
 HOST_PURE_SRC += $(wildcard hv/guestmem/*.c)
+# The engine: on the host, test/fake/ is its processor (hv/cpu/cpu_host.h, vmx/vmcs.h).
+HOST_PURE_SRC += $(addprefix hv/,access.c acts.c chunk.c divergence.c exit_cr.c exit_table.c exits.c mmio.c \
+                   position.c record.c replay.c replay_log.c run.c sleep.c vcpu_state.c) \
+                 $(addprefix vmx/,caps.c controls.c enter.c exit.c fail.c field_names.c guest.c guest_state.c \
+                   msr_bitmap.c run_control.c)
 HOST_OBJ    := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE_SRC) $(HOST_PURE_SRC) $(HOST_EXTRA_SRC))
 UNIT_SRC    := $(if $(T),test/unit/test_$(T).c,$(wildcard test/unit/test_*.c))
 UNIT_BIN    := $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))

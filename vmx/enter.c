@@ -80,15 +80,6 @@ static void read_exit(struct vmx_vcpu *vcpu)
     read_idt_vectoring(raw);
 }
 
-/*
- * After an NMI exit NMIs stay blocked until an IRET (SDM 3C 28.5.5). INT 2 runs the handler that the NMI
- * would have found outside the guest, and that ends in the IRET.
- */
-static void handle_host_nmi(void)
-{
-    __asm__ volatile("int $2" ::: "memory", "cc");
-}
-
 void vmx_enter(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
 {
     complete_a_rep();
@@ -101,6 +92,7 @@ void vmx_enter(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
         vcpu->launched = 1;
     }
     if (exit->host_nmi) {
-        handle_host_nmi();
+        /* NMIs stay blocked until an IRET (SDM 3C 28.5.5). */
+        cpu_int_nmi();
     }
 }

@@ -14,6 +14,16 @@
 /* Collects the VM-instruction error of the current VMCS, if there is one, and calls vmx_fail. */
 _Noreturn void vmcs_report(const char *instruction, uint32_t field, uint64_t value) __attribute__((cold));
 
+/* INVEPT and INVVPID types (SDM 3C 31.3). */
+enum vmcs_invalidate { VMCS_SINGLE_CONTEXT = 1, VMCS_ALL_CONTEXTS = 2 };
+
+#ifdef RV_HOST
+/* Host tests: test/fake/ is the processor. */
+uint64_t vmcs_read(enum vmx_field field);
+void vmcs_write(enum vmx_field field, uint64_t value);
+void vmcs_invept(enum vmcs_invalidate type, uint64_t eptp);
+void vmcs_invvpid(enum vmcs_invalidate type, uint16_t vpid);
+#else
 static inline uint64_t vmcs_read(enum vmx_field field)
 {
     uint64_t value;
@@ -24,12 +34,6 @@ static inline uint64_t vmcs_read(enum vmx_field field)
         vmcs_report("VMREAD", field, 0);
     }
     return value;
-}
-
-/* Reads a field of at most 32 bits. */
-static inline uint32_t vmcs_read32(enum vmx_field field)
-{
-    return (uint32_t)vmcs_read(field);
 }
 
 static inline void vmcs_write(enum vmx_field field, uint64_t value)
@@ -70,9 +74,6 @@ static inline void vmcs_vmxoff(void)
     }
 }
 
-/* INVEPT and INVVPID types (SDM 3C 31.3). */
-enum vmcs_invalidate { VMCS_SINGLE_CONTEXT = 1, VMCS_ALL_CONTEXTS = 2 };
-
 struct vmcs_descriptor {
     uint64_t low;  /* INVEPT: EPTP; INVVPID: VPID */
     uint64_t high; /* INVEPT: 0; INVVPID: linear address */
@@ -98,6 +99,13 @@ static inline void vmcs_invvpid(enum vmcs_invalidate type, uint16_t vpid)
     if (__builtin_expect(failed, 0)) {
         vmcs_report("INVVPID", VMCS_NO_FIELD, vpid);
     }
+}
+#endif /* RV_HOST */
+
+/* Reads a field of at most 32 bits. */
+static inline uint32_t vmcs_read32(enum vmx_field field)
+{
+    return (uint32_t)vmcs_read(field);
 }
 
 #endif

@@ -81,6 +81,9 @@ struct table_register {
 } __attribute__((packed));
 _Static_assert(sizeof(struct table_register) == 10, "SDM 3A 3.5.1");
 
+#ifdef RV_HOST
+#include "hv/cpu/cpu_host.h"
+#else
 /* Lists the instruction at label 1 in the fix-up table: a fault there goes on at label 2. */
 #define CPU_FIXUP ".pushsection .fixup_table, \"a\"\n\t.balign 8\n\t.quad 1b, 2b\n\t.popsection\n\t"
 
@@ -149,7 +152,6 @@ static inline void xsetbv(uint32_t xcr, uint64_t value)
     __asm__ volatile("xsetbv" ::"c"(xcr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32)) : "memory");
 }
 
-/* Any CPL; not ordered against the instructions around it. */
 /* XSAVE and XRSTOR (SDM 1 13.7, 13.8), 64-bit format; `area` is 64-byte aligned, `components` within XCR0. */
 static inline void xsave(void *area, uint64_t components)
 {
@@ -163,6 +165,7 @@ static inline void xrstor(const void *area, uint64_t components)
                      : "memory");
 }
 
+/* Any CPL; not ordered against the instructions around it. */
 static inline uint64_t rdtsc(void)
 {
     uint32_t low, high;
@@ -271,20 +274,10 @@ static inline void cpu_sti_hlt(void)
     __asm__ volatile("sti\n\thlt" ::: "memory", "cc");
 }
 
-/* Masks interrupts and returns the flags to hand to irq_restore. */
-static inline uint64_t irq_save(void)
+/* Runs the handler that a host NMI would have found, which ends in an IRET and so opens NMIs again. */
+static inline void cpu_int_nmi(void)
 {
-    uint64_t flags = read_rflags();
-
-    cpu_cli();
-    return flags;
-}
-
-static inline void irq_restore(uint64_t flags)
-{
-    if (flags & RFLAGS_IF) {
-        cpu_sti();
-    }
+    __asm__ volatile("int $2" ::: "memory", "cc");
 }
 
 static inline void invlpg(const void *address)
@@ -316,6 +309,24 @@ static inline void lidt(const struct table_register *r)
 static inline void ltr(uint16_t selector)
 {
     __asm__ volatile("ltr %0" ::"r"(selector) : "memory");
+}
+
+#endif /* RV_HOST */
+
+/* Masks interrupts and returns the flags to hand to irq_restore. */
+static inline uint64_t irq_save(void)
+{
+    uint64_t flags = read_rflags();
+
+    cpu_cli();
+    return flags;
+}
+
+static inline void irq_restore(uint64_t flags)
+{
+    if (flags & RFLAGS_IF) {
+        cpu_sti();
+    }
 }
 
 #endif

@@ -14,10 +14,8 @@
 #include <cmocka.h>
 
 #include "drivers/vdev/msrs.h"
-
-/* The files under test come in whole. */
-#include "hv/exit_table.c"
-#include "vmx/exit.c"
+#include "hv/exit_table.h"
+#include "vmx/exit.h"
 
 #define TEXT       "replay/NONDETERMINISM.md"
 #define LINE_BYTES 1024u

@@ -8,10 +8,8 @@
 #include <cmocka.h>
 
 #include "hv/cpu/cpu.h"
-
-/* The files under test come in whole. */
-#include "vmx/caps.c"
-#include "vmx/controls.c"
+#include "vmx/caps.h"
+#include "vmx/controls.h"
 
 /* As a real server reports them. */
 static const struct vmx_raw_caps server = {

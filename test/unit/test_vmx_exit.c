@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-/* The file under test comes in whole. */
-#include "vmx/exit.c"
+#include "hv/cpu/trap.h"
+#include "vmx/exit.h"
 
 static struct vmx_exit decode(struct vmx_exit_raw raw)
 {

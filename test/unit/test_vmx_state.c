@@ -7,10 +7,13 @@
 
 #include <cmocka.h>
 
-/* The files under test come in whole. */
+/* In whole, for its table of names. */
 #include "vmx/field_names.c"
-#include "vmx/guest_state.c"
-#include "vmx/msr_bitmap.c"
+
+#include "hv/cpu/cpu.h"
+#include "hv/cpu/msr.h"
+#include "vmx/guest_state.h"
+#include "vmx/msr_bitmap.h"
 
 static void every_byte_once(void **state)
 {
