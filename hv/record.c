@@ -187,6 +187,9 @@ static bool enter_commit(struct vcpu *vcpu, uint64_t *seq)
         case VIEW_AGAIN:
             break;
         case VIEW_BARRED:
+            /* Whoever has the token may be waiting for what this chunk holds back. */
+            if (order_room_wanted(&vcpu->vm->order))
+                return false;
             cpu_pause();
             break;
         }

@@ -85,16 +85,24 @@ static enum position_result run(struct vcpu *vcpu)
 
 /* ---- Commit ---- */
 
-static bool wait_for_turn(struct vcpu *vcpu)
+enum turn {
+    TURN_HERE,
+    TURN_YIELD, /* the chunk holds back frames that those before it need */
+    TURN_STOPPED,
+};
+
+static enum turn wait_for_turn(struct vcpu *vcpu, bool may_yield)
 {
     struct vm *vm = vcpu->vm;
 
     while (order_seq(&vm->order) != vcpu->seq - 1) {
         if (vm_stopping(vm))
-            return false;
+            return TURN_STOPPED;
+        if (may_yield && order_room_wanted(&vm->order))
+            return TURN_YIELD;
         cpu_pause();
     }
-    return true;
+    return TURN_HERE;
 }
 
 /* Enters the commit where the running digest comes out as recorded. */
@@ -132,6 +140,7 @@ enum attempt {
 static enum attempt attempt(struct vcpu *vcpu)
 {
     enum position_result result;
+    enum turn turn;
     uint64_t digest;
 
     chunk_snapshot(vcpu);
@@ -144,9 +153,10 @@ static enum attempt attempt(struct vcpu *vcpu)
         return result == POSITION_NO_PAGE ? ATTEMPT_YIELD : ATTEMPT_AGAIN;
     }
     digest = chunk_finish(vcpu);
-    if (!wait_for_turn(vcpu)) {
+    turn = wait_for_turn(vcpu, true);
+    if (turn != TURN_HERE) {
         chunk_squash_collected(vcpu);
-        return ATTEMPT_STOPPED;
+        return turn == TURN_STOPPED ? ATTEMPT_STOPPED : ATTEMPT_YIELD;
     }
     if (commit(vcpu, digest)) {
         chunk_keep(vcpu);
@@ -176,7 +186,8 @@ static bool replay_chunk(struct vcpu *vcpu)
             return false;
         case ATTEMPT_YIELD:
             vcpu->counters[REC_COUNT_STALLS]++;
-            if (!wait_for_turn(vcpu))
+            order_rest(&vcpu->vm->order, vcpu->index);
+            if (wait_for_turn(vcpu, false) != TURN_HERE)
                 return false;
             break;
         case ATTEMPT_AGAIN:
