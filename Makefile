@@ -32,10 +32,13 @@ test: deps ## build and run all tests
 bench: deps all ## measure what recording and replaying cost (BENCH_GUESTS=, BENCH_VCPUS= choose)
 	@tools/bench
 
+lint: deps $(NEWLIB_HV)/lib/libc.a $(NEWLIB_GUEST)/lib/libc.a ## check the sources: format, includes, headers, clang-tidy
+	@tools/lint
+
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 clean: ## remove everything built
 	rm -rf $(BUILD)
 
-.PHONY: all bench deps demo test help clean
+.PHONY: all bench deps demo lint test help clean

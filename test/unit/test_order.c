@@ -1,4 +1,4 @@
-#include "replay_rig.h"
+#include "test/unit/replay_rig.h"
 
 #include "hv/base/digest.h"
 

@@ -1,4 +1,4 @@
-#include "replay_rig.h"
+#include "test/unit/replay_rig.h"
 
 static struct view *view_of(struct rig *rig, uint32_t actor)
 {
