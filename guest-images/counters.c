@@ -52,7 +52,7 @@ int main(void)
     }
     for (unsigned i = 0; i < cpu_count(); i++)
         hash = hash_add(hash, histories[i].hash);
-    say("result: counters cpus %u increments %llu\n", cpu_count(), (ull)(increments * cpu_count()));
+    say("result: counters cpus %u increments %llu\n", cpu_count(), (ull)increments * cpu_count());
     say("race: counters lost %llu history %016llx\n", (ull)(increments * cpu_count() - sum), (ull)hash);
     return 0;
 }

@@ -140,6 +140,6 @@ int main(void)
     run_on_all(counted_ipis, NULL);
     for (unsigned i = 0; i < cpu_count(); i++)
         counted += states[i].counted;
-    say("result: irq counted ipis %llu of %llu\n", (ull)counted, (ull)(wanted * cpu_count()));
+    say("result: irq counted ipis %llu of %llu\n", (ull)counted, (ull)wanted * cpu_count());
     return counted != wanted * cpu_count();
 }

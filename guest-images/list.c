@@ -45,7 +45,7 @@ int main(void)
         hash = hash_add(hash, node->payload);
         length++;
     }
-    say("result: list cpus %u pushes %llu\n", cpu_count(), (ull)(pushes * cpu_count()));
+    say("result: list cpus %u pushes %llu\n", cpu_count(), (ull)pushes * cpu_count());
     say("race: list lost %llu order %016llx\n", (ull)(pushes * cpu_count() - length), (ull)hash);
     return length > pushes * cpu_count();
 }

@@ -131,7 +131,7 @@ int main(void)
         guarded = (struct guarded){.order = HASH_START};
         run_on_all(contend, (void *)&kinds[i]);
         say("result: %s lock counter %llu of %llu\n", kinds[i].name, (ull)guarded.counter,
-            (ull)(acquisitions * cpu_count()));
+            (ull)acquisitions * cpu_count());
         say("race: %s lock switches %llu order %016llx\n", kinds[i].name, (ull)guarded.switches,
             (ull)guarded.order);
         good = good && guarded.counter == acquisitions * cpu_count();

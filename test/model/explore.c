@@ -31,7 +31,7 @@ static void grow(void)
     seen_size = old_size ? old_size * 4 : 1u << 12;
     seen = calloc(seen_size, sizeof(*seen));
     seen_count = 0;
-    for (uint64_t i = 0; i < old_size; i++)
+    for (uint64_t i = 0; old != NULL && i < old_size; i++)
         if (old[i] != 0)
             insert(old[i]);
     free(old);

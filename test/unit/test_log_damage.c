@@ -211,7 +211,7 @@ static void unknown_blocks_are_skipped_or_refused(void **state)
     assert_int_equal(read_all(f.bytes, f.size).bad_type, 0x0abc);
     assert_int_equal(read_all(f.bytes, f.size).offset, good);
 
-    for (uint16_t type = LOG_TYPE_OUTPUT_COMMIT; type <= LOG_TYPE_CHECKPOINT; type++) {
+    for (unsigned type = LOG_TYPE_OUTPUT_COMMIT; type <= LOG_TYPE_CHECKPOINT; type++) {
         f = (struct forge){.size = 0};
         forge_header(&f, 2);
         forge_block(&f, type, 0, "", 0);
