@@ -1,6 +1,7 @@
 /* The guest's state, where the machine keeps it. */
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/msr.h"
+#include "vmx/guest_fields.h"
 #include "vmx/vmcs.h"
 #include "vmx/vmx.h"
 
@@ -28,21 +29,29 @@ static const struct {
     {IA32_GS_BASE, VMCS_GUEST_GS_BASE},
 };
 
-static bool msr_exists(const struct vmx_vcpu *vcpu, uint32_t msr)
+/* KERNEL_GS_BASE changes without an exit, by SWAPGS; all others only through vmx_set_msr. */
+static uint64_t read_live_msr(struct vmx_vcpu *vcpu, enum vmx_guest_msr msr)
 {
-    return msr != GUEST_MSR_TSC_AUX || vcpu->has_tsc_aux;
+    vcpu->msr[msr] = rdmsr(guest_msrs[msr]);
+    return vcpu->msr[msr];
 }
 
-static uint64_t read_guest_msr(struct vmx_vcpu *vcpu, uint32_t msr)
+/* WRMSR is slow, and these values hardly ever change. */
+static inline void write_guest_msr(struct vmx_vcpu *vcpu, enum vmx_guest_msr msr, uint64_t value)
 {
-    return msr_exists(vcpu, msr) ? rdmsr(guest_msrs[msr]) : 0;
-}
-
-/* WRMSR costs more than RDMSR, and these values hardly ever change. */
-static void write_guest_msr(struct vmx_vcpu *vcpu, uint32_t msr, uint64_t value)
-{
-    if (msr_exists(vcpu, msr) && rdmsr(guest_msrs[msr]) != value) {
+    if (vcpu->msr[msr] == value) {
+        return;
+    }
+    vcpu->msr[msr] = value;
+    if (msr != GUEST_MSR_TSC_AUX || vcpu->has_tsc_aux) {
         wrmsr(guest_msrs[msr], value);
+    }
+}
+
+void vmx_guest_take_msrs(struct vmx_vcpu *vcpu)
+{
+    for (unsigned i = 0; i < GUEST_MSR_COUNT; i++) {
+        vcpu->msr[i] = i != GUEST_MSR_TSC_AUX || vcpu->has_tsc_aux ? rdmsr(guest_msrs[i]) : 0;
     }
 }
 
@@ -55,76 +64,82 @@ static void write_efer(struct vmx_vcpu *vcpu, uint64_t value)
     vmcs_write(VMCS_ENTRY_CONTROLS, (value & EFER_LMA) ? entry | ENTRY_IA32E_GUEST : entry);
 }
 
-static void write_cr0_fields(struct vmx_vcpu *vcpu, uint64_t value)
+static void store_cr0(struct vmx_vcpu *vcpu, uint64_t value)
 {
     const struct vmx_controls *controls = &vcpu->controls;
 
     vmcs_write(VMCS_GUEST_CR0, vmx_cr_real(value, controls->cr0_mask, controls->cr0_real));
     vmcs_write(VMCS_CR0_READ_SHADOW, value);
+    vcpu->cr0_shadow = value;
 }
 
-static void write_field(struct vmx_vcpu *vcpu, const struct vmx_field_map *map, uint64_t value)
+static void store_cr4(struct vmx_vcpu *vcpu, uint64_t value)
 {
-    switch ((enum vmx_place)map->place) {
-    case VMX_IN_VMCS:
-        vmcs_write((enum vmx_field)map->id, value);
-        break;
-    case VMX_IN_GPR:
-        vcpu->gpr[map->id] = value;
-        break;
-    case VMX_IN_MSR:
-        write_guest_msr(vcpu, map->id, value);
-        break;
-    case VMX_IN_CR0:
-        write_cr0_fields(vcpu, value);
-        break;
-    case VMX_IN_CR2:
-        vmx_set_cr2(vcpu, value);
-        break;
-    case VMX_IN_CR4:
-        vmx_set_cr4(vcpu, value);
-        break;
-    case VMX_IN_MEMORY:
-        vcpu->dr[map->id] = value;
-        break;
-    }
+    const struct vmx_controls *controls = &vcpu->controls;
+
+    vmcs_write(VMCS_GUEST_CR4, vmx_cr_real(value, controls->cr4_mask, controls->cr4_real));
+    vmcs_write(VMCS_CR4_READ_SHADOW, value);
+    vcpu->cr4_shadow = value;
 }
 
-static uint64_t read_field(struct vmx_vcpu *vcpu, const struct vmx_field_map *map)
+static inline uint64_t read_guest_cr0(const struct vmx_vcpu *vcpu)
 {
-    switch ((enum vmx_place)map->place) {
-    case VMX_IN_VMCS:
-        return vmcs_read((enum vmx_field)map->id);
-    case VMX_IN_GPR:
-        return vcpu->gpr[map->id];
-    case VMX_IN_MSR:
-        return read_guest_msr(vcpu, map->id);
-    case VMX_IN_CR0:
-        return vmx_get_cr0(vcpu);
-    case VMX_IN_CR2:
-        return read_cr2();
-    case VMX_IN_CR4:
-        return vmx_get_cr4(vcpu);
-    case VMX_IN_MEMORY:
-        return vcpu->dr[map->id];
-    }
-    return 0;
+    return vmx_cr_visible(vmcs_read(VMCS_GUEST_CR0), vcpu->controls.cr0_mask, vcpu->cr0_shadow);
 }
+
+static inline uint64_t read_guest_cr4(const struct vmx_vcpu *vcpu)
+{
+    return vmx_cr_visible(vmcs_read(VMCS_GUEST_CR4), vcpu->controls.cr4_mask, vcpu->cr4_shadow);
+}
+
+/*
+ * Load and save run at each chunk: one instruction or two a field, no loop. By kind of field; `vcpu` and
+ * `state` are the functions' own.
+ */
+#define LOAD_VMCS(id, value)     vmcs_write(id, value)
+#define LOAD_PDPTE(id, value)    vmcs_write(id, value)
+#define LOAD_EVENT(id, value)    vmcs_write(id, value)
+#define LOAD_GPR(id, value)      vcpu->gpr[id] = (value)
+#define LOAD_CR0(id, value)      store_cr0(vcpu, value)
+#define LOAD_CR2(id, value)      vmx_set_cr2(vcpu, value)
+#define LOAD_CR4(id, value)      store_cr4(vcpu, value)
+#define LOAD_MEMORY(id, value)   vcpu->dr[id] = (value)
+#define LOAD_MSR(id, value)      write_guest_msr(vcpu, id, value)
+#define LOAD_LIVE_MSR(id, value) read_live_msr(vcpu, id), write_guest_msr(vcpu, id, value)
+
+#define LOAD(kind, name, id, member) LOAD_##kind(id, state->member);
 
 void vmx_guest_load(struct vmx_vcpu *vcpu, const struct vmx_guest_state *state)
 {
-    for (size_t i = 0; i < vmx_guest_field_count; i++) {
-        write_field(vcpu, &vmx_guest_fields[i], vmx_field_get(state, &vmx_guest_fields[i]));
-    }
+    VMX_GUEST_FIELDS(LOAD)
     vcpu->gpr[GPR_RSP] = state->gpr[GPR_RSP];
     write_efer(vcpu, state->efer);
 }
 
+#define SAVE_VMCS(id)     vmcs_read(id)
+#define SAVE_PDPTE(id)    pae_paging ? vmcs_read(id) : 0
+#define SAVE_EVENT(id)    (state->event.info & VMX_INFO_VALID) ? vmcs_read(id) : 0
+#define SAVE_GPR(id)      vcpu->gpr[id]
+#define SAVE_CR0(id)      read_guest_cr0(vcpu)
+#define SAVE_CR2(id)      read_cr2()
+#define SAVE_CR4(id)      read_guest_cr4(vcpu)
+#define SAVE_MEMORY(id)   vcpu->dr[id]
+#define SAVE_MSR(id)      vcpu->msr[id]
+#define SAVE_LIVE_MSR(id) read_live_msr(vcpu, id)
+
+/* Narrow fields of the VMCS read as wide ones, zero-extended. */
+#define SAVE(kind, name, id, member) state->member = (__typeof__(state->member))(SAVE_##kind(id));
+
 void vmx_guest_save(struct vmx_vcpu *vcpu, struct vmx_guest_state *state)
 {
-    for (size_t i = 0; i < vmx_guest_field_count; i++) {
-        vmx_field_set(state, &vmx_guest_fields[i], read_field(vcpu, &vmx_guest_fields[i]));
-    }
+    bool pae_paging;
+
+    VMX_GUEST_GPR_FIELDS(SAVE)
+    VMX_GUEST_REGISTER_FIELDS(SAVE)
+    VMX_GUEST_TABLE_FIELDS(SAVE)
+    VMX_GUEST_MSR_FIELDS(SAVE)
+    pae_paging = vmx_guest_pae_paging(state);
+    VMX_GUEST_EVENT_FIELDS(SAVE)
     vmx_guest_canonicalize(state);
 }
 
@@ -197,17 +212,14 @@ uint64_t vmx_get_linear_rip(struct vmx_vcpu *vcpu)
 
     return vmx_in_64bit_code(vcpu) ? rip : (uint32_t)(vmx_get_cs_base(vcpu) + rip);
 }
-
 uint64_t vmx_get_cr0(struct vmx_vcpu *vcpu)
 {
-    return vmx_cr_visible(vmcs_read(VMCS_GUEST_CR0), vcpu->controls.cr0_mask,
-                          vmcs_read(VMCS_CR0_READ_SHADOW));
+    return read_guest_cr0(vcpu);
 }
 
 uint64_t vmx_get_cr4(struct vmx_vcpu *vcpu)
 {
-    return vmx_cr_visible(vmcs_read(VMCS_GUEST_CR4), vcpu->controls.cr4_mask,
-                          vmcs_read(VMCS_CR4_READ_SHADOW));
+    return read_guest_cr4(vcpu);
 }
 
 uint64_t vmx_get_cr2(struct vmx_vcpu *vcpu)
@@ -221,7 +233,7 @@ void vmx_set_cr0(struct vmx_vcpu *vcpu, uint64_t value)
     uint64_t efer = vmx_get_efer(vcpu);
     bool active = (efer & EFER_LME) && (value & CR0_PG);
 
-    write_cr0_fields(vcpu, value);
+    store_cr0(vcpu, value);
     if (active != ((efer & EFER_LMA) != 0)) {
         write_efer(vcpu, efer ^ EFER_LMA);
     }
@@ -237,10 +249,7 @@ void vmx_set_cr2(struct vmx_vcpu *vcpu, uint64_t value)
 
 void vmx_set_cr4(struct vmx_vcpu *vcpu, uint64_t value)
 {
-    const struct vmx_controls *controls = &vcpu->controls;
-
-    vmcs_write(VMCS_GUEST_CR4, vmx_cr_real(value, controls->cr4_mask, controls->cr4_real));
-    vmcs_write(VMCS_CR4_READ_SHADOW, value);
+    store_cr4(vcpu, value);
 }
 
 uint64_t vmx_get_efer(struct vmx_vcpu *vcpu)
@@ -281,7 +290,7 @@ bool vmx_get_msr(struct vmx_vcpu *vcpu, uint32_t index, uint64_t *value)
     }
     for (uint32_t i = 0; i < GUEST_MSR_COUNT; i++) {
         if (guest_msrs[i] == index) {
-            *value = read_guest_msr(vcpu, i);
+            *value = i == GUEST_MSR_KERNEL_GS_BASE ? read_live_msr(vcpu, i) : vcpu->msr[i];
             return true;
         }
     }
@@ -302,6 +311,9 @@ bool vmx_set_msr(struct vmx_vcpu *vcpu, uint32_t index, uint64_t value)
     }
     for (uint32_t i = 0; i < GUEST_MSR_COUNT; i++) {
         if (guest_msrs[i] == index) {
+            if (i == GUEST_MSR_KERNEL_GS_BASE) {
+                (void)read_live_msr(vcpu, i);
+            }
             write_guest_msr(vcpu, i, value);
             return true;
         }

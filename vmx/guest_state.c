@@ -3,87 +3,30 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/msr.h"
 #include "vmx/fields.h"
+#include "vmx/guest_fields.h"
 
 #include <string.h>
 
-#define FIELD(text, place_, id_, member)                                                                     \
-    {                                                                                                        \
-        .name = (text), .place = (place_), .id = (id_), .offset = offsetof(struct vmx_guest_state, member),  \
-        .width = sizeof(((struct vmx_guest_state *)0)->member)                                               \
-    }
-#define GPR(text, index)            FIELD(text, VMX_IN_GPR, index, gpr[index])
-#define VMCS(text, field, member)   FIELD(text, VMX_IN_VMCS, field, member)
-#define MSR(text, index, member)    FIELD(text, VMX_IN_MSR, index, member)
-#define MEMORY(text, index, member) FIELD(text, VMX_IN_MEMORY, index, member)
-#define SEGMENT(text, upper)                                                                                 \
-    VMCS(text ".base", VMCS_GUEST_##upper##_BASE, segment[SEGMENT_##upper].base),                            \
-        VMCS(text ".limit", VMCS_GUEST_##upper##_LIMIT, segment[SEGMENT_##upper].limit),                     \
-        VMCS(text ".access", VMCS_GUEST_##upper##_ACCESS, segment[SEGMENT_##upper].access),                  \
-        VMCS(text ".selector", VMCS_GUEST_##upper##_SELECTOR, segment[SEGMENT_##upper].selector)
+/* The place of a field of each kind. */
+#define PLACE_VMCS     VMX_IN_VMCS
+#define PLACE_PDPTE    VMX_IN_VMCS
+#define PLACE_EVENT    VMX_IN_VMCS
+#define PLACE_GPR      VMX_IN_GPR
+#define PLACE_CR0      VMX_IN_CR0
+#define PLACE_CR2      VMX_IN_CR2
+#define PLACE_CR4      VMX_IN_CR4
+#define PLACE_MEMORY   VMX_IN_MEMORY
+#define PLACE_MSR      VMX_IN_MSR
+#define PLACE_LIVE_MSR VMX_IN_MSR
 
-const struct vmx_field_map vmx_guest_fields[] = {
-    GPR("RAX", GPR_RAX),
-    GPR("RCX", GPR_RCX),
-    GPR("RDX", GPR_RDX),
-    GPR("RBX", GPR_RBX),
-    VMCS("RSP", VMCS_GUEST_RSP, gpr[GPR_RSP]),
-    GPR("RBP", GPR_RBP),
-    GPR("RSI", GPR_RSI),
-    GPR("RDI", GPR_RDI),
-    GPR("R8", GPR_R8),
-    GPR("R9", GPR_R9),
-    GPR("R10", GPR_R10),
-    GPR("R11", GPR_R11),
-    GPR("R12", GPR_R12),
-    GPR("R13", GPR_R13),
-    GPR("R14", GPR_R14),
-    GPR("R15", GPR_R15),
-    VMCS("RIP", VMCS_GUEST_RIP, rip),
-    VMCS("RFLAGS", VMCS_GUEST_RFLAGS, rflags),
-    FIELD("CR0", VMX_IN_CR0, 0, cr0),
-    FIELD("CR2", VMX_IN_CR2, 0, cr2),
-    VMCS("CR3", VMCS_GUEST_CR3, cr3),
-    FIELD("CR4", VMX_IN_CR4, 0, cr4),
-    MEMORY("DR0", GUEST_DR0, dr[0]),
-    MEMORY("DR1", GUEST_DR1, dr[1]),
-    MEMORY("DR2", GUEST_DR2, dr[2]),
-    MEMORY("DR3", GUEST_DR3, dr[3]),
-    MEMORY("DR6", GUEST_DR6, dr6),
-    MEMORY("DR7", GUEST_DR7, dr7),
-    SEGMENT("ES", ES),
-    SEGMENT("CS", CS),
-    SEGMENT("SS", SS),
-    SEGMENT("DS", DS),
-    SEGMENT("FS", FS),
-    SEGMENT("GS", GS),
-    SEGMENT("LDTR", LDTR),
-    SEGMENT("TR", TR),
-    VMCS("GDTR.base", VMCS_GUEST_GDTR_BASE, gdtr.base),
-    VMCS("GDTR.limit", VMCS_GUEST_GDTR_LIMIT, gdtr.limit),
-    VMCS("IDTR.base", VMCS_GUEST_IDTR_BASE, idtr.base),
-    VMCS("IDTR.limit", VMCS_GUEST_IDTR_LIMIT, idtr.limit),
-    VMCS("IA32_EFER", VMCS_GUEST_EFER, efer),
-    VMCS("IA32_PAT", VMCS_GUEST_PAT, pat),
-    VMCS("IA32_SYSENTER_CS", VMCS_GUEST_SYSENTER_CS, sysenter_cs),
-    VMCS("IA32_SYSENTER_ESP", VMCS_GUEST_SYSENTER_ESP, sysenter_esp),
-    VMCS("IA32_SYSENTER_EIP", VMCS_GUEST_SYSENTER_EIP, sysenter_eip),
-    MSR("IA32_STAR", GUEST_MSR_STAR, star),
-    MSR("IA32_LSTAR", GUEST_MSR_LSTAR, lstar),
-    MSR("IA32_CSTAR", GUEST_MSR_CSTAR, cstar),
-    MSR("IA32_FMASK", GUEST_MSR_FMASK, fmask),
-    MSR("IA32_KERNEL_GS_BASE", GUEST_MSR_KERNEL_GS_BASE, kernel_gs_base),
-    MSR("IA32_TSC_AUX", GUEST_MSR_TSC_AUX, tsc_aux),
-    VMCS("PDPTE0", VMCS_GUEST_PDPTE0, pdpte[0]),
-    VMCS("PDPTE1", VMCS_GUEST_PDPTE1, pdpte[1]),
-    VMCS("PDPTE2", VMCS_GUEST_PDPTE2, pdpte[2]),
-    VMCS("PDPTE3", VMCS_GUEST_PDPTE3, pdpte[3]),
-    VMCS("interruptibility", VMCS_GUEST_INTERRUPTIBILITY, interruptibility),
-    VMCS("activity", VMCS_GUEST_ACTIVITY, activity),
-    VMCS("pending debug exceptions", VMCS_GUEST_PENDING_DEBUG, pending_debug),
-    VMCS("event", VMCS_ENTRY_INTERRUPTION_INFO, event.info),
-    VMCS("event error code", VMCS_ENTRY_EXCEPTION_ERROR, event.error),
-    VMCS("event instruction length", VMCS_ENTRY_INSTRUCTION_LENGTH, event.instruction_length),
-};
+#define ENTRY(kind, text, id_, member)                                                                       \
+    {.name = (text),                                                                                         \
+     .place = PLACE_##kind,                                                                                  \
+     .id = (id_),                                                                                            \
+     .offset = offsetof(struct vmx_guest_state, member),                                                     \
+     .width = sizeof(((struct vmx_guest_state *)0)->member)},
+
+const struct vmx_field_map vmx_guest_fields[] = {VMX_GUEST_FIELDS(ENTRY)};
 const size_t vmx_guest_field_count = ARRAY_LEN(vmx_guest_fields);
 
 /* Access rights of a segment that is there: type, S, P; data and code are read-write and accessed. */
@@ -154,16 +97,21 @@ const struct vmx_field_map *vmx_guest_difference(const struct vmx_guest_state *a
  * An unusable segment keeps what software can still see of it: the selector, the DPL of SS (it is the CPL)
  * and the bases of FS and GS (64-bit mode uses them).
  */
-static void canonicalize_segment(struct vmx_segment *segment, enum vmx_segment_index index)
+static void clear_unusable(struct vmx_segment *segment, enum vmx_segment_index index)
 {
-    if (!(segment->access & VMX_ACCESS_UNUSABLE)) {
-        return;
-    }
     segment->limit = 0;
     if (index != SEGMENT_FS && index != SEGMENT_GS) {
         segment->base = 0;
     }
     segment->access = VMX_ACCESS_UNUSABLE | (index == SEGMENT_SS ? segment->access & VMX_ACCESS_DPL : 0);
+}
+
+/* Called for each segment by name, so that the compiler unrolls it: this runs once a chunk. */
+static inline void canonicalize_segment(struct vmx_guest_state *state, enum vmx_segment_index index)
+{
+    if (state->segment[index].access & VMX_ACCESS_UNUSABLE) {
+        clear_unusable(&state->segment[index], index);
+    }
 }
 
 static void canonicalize_event(struct vmx_event *event)
@@ -182,14 +130,22 @@ static void canonicalize_event(struct vmx_event *event)
     }
 }
 
+bool vmx_guest_pae_paging(const struct vmx_guest_state *state)
+{
+    return (state->cr0 & CR0_PG) && (state->cr4 & CR4_PAE) && !(state->efer & EFER_LMA);
+}
+
 void vmx_guest_canonicalize(struct vmx_guest_state *state)
 {
-    bool pae_paging = (state->cr0 & CR0_PG) && (state->cr4 & CR4_PAE) && !(state->efer & EFER_LMA);
-
-    for (unsigned i = 0; i < SEGMENT_COUNT; i++) {
-        canonicalize_segment(&state->segment[i], (enum vmx_segment_index)i);
-    }
-    if (!pae_paging) {
+    canonicalize_segment(state, SEGMENT_ES);
+    canonicalize_segment(state, SEGMENT_CS);
+    canonicalize_segment(state, SEGMENT_SS);
+    canonicalize_segment(state, SEGMENT_DS);
+    canonicalize_segment(state, SEGMENT_FS);
+    canonicalize_segment(state, SEGMENT_GS);
+    canonicalize_segment(state, SEGMENT_LDTR);
+    canonicalize_segment(state, SEGMENT_TR);
+    if (!vmx_guest_pae_paging(state)) {
         memset(state->pdpte, 0, sizeof(state->pdpte));
     }
     canonicalize_event(&state->event);

@@ -2,9 +2,9 @@
  * The part of a vCPU's state that VMX holds for it: what lies in the VMCS, in registers that VM entry
  * does not touch (CR2, SYSCALL and SWAPGS MSRs), and in the general registers' save area.
  *
- * One table, vmx_guest_fields, drives load, save, and whatever else has to go over the state field by
- * field (naming a difference, say). Not in here, because others own it: CR8 and the local APIC, XCR0
- * and the XSAVE area, IA32_APIC_BASE and guest time. IA32_DEBUGCTL is 0 in every guest.
+ * One list, vmx/guest_fields.h, makes load and save, and the table vmx_guest_fields for whatever else has to
+ * go over the state field by field (naming a difference, say). Not in here, because others own it: CR8 and
+ * the local APIC, XCR0 and the XSAVE area, IA32_APIC_BASE and guest time. IA32_DEBUGCTL is 0 in every guest.
  */
 #ifndef RV_VMX_GUEST_STATE_H
 #define RV_VMX_GUEST_STATE_H
@@ -89,7 +89,7 @@ struct vmx_guest_state {
 enum vmx_place {
     VMX_IN_VMCS,   /* the VMCS field `id` */
     VMX_IN_GPR,    /* vcpu->gpr[id] */
-    VMX_IN_MSR,    /* the real MSR of enum vmx_guest_msr `id`: the hypervisor uses none of them */
+    VMX_IN_MSR,    /* enum vmx_guest_msr `id`: the real MSR, as the hypervisor uses none of them */
     VMX_IN_CR0,    /* GUEST_CR0 where the guest owns the bit, the read shadow where it does not */
     VMX_IN_CR2,    /* the real CR2 */
     VMX_IN_CR4,    /* like VMX_IN_CR0 */
@@ -148,6 +148,9 @@ void vmx_guest_sipi(struct vmx_guest_state *state, uint8_t page);
  * them to a kernel; EFER, CR0, CR3 and CR4 are left to the caller.
  */
 void vmx_guest_flat_segments(struct vmx_guest_state *state, bool is_64bit);
+
+/* Whether the state's paging uses the PDPTE fields (SDM 3A 4.4.1). */
+bool vmx_guest_pae_paging(const struct vmx_guest_state *state);
 
 /* Current privilege level: DPL of SS (SDM 3C 25.4.1). */
 static inline unsigned vmx_guest_cpl(const struct vmx_guest_state *state)

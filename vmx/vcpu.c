@@ -82,6 +82,7 @@ void vmx_vcpu_init(struct vmx_vcpu *vcpu, const struct vmx_caps *caps, const str
     write_controls(vcpu);
     write_fixed_guest();
     vmx_vcpu_load_host(vcpu);
+    vmx_guest_take_msrs(vcpu);
     vmx_invvpid(vcpu);
 }
 

@@ -80,8 +80,11 @@ struct vmx_vcpu {
     uint64_t host_rsp; /* what HOST_RSP holds; used by entry.S */
     uint64_t launched; /* VMRESUME rather than VMLAUNCH; used by entry.S */
 
-    uint64_t dr[GUEST_DR_COUNT];  /* the guest's virtual debug registers */
-    struct vmx_exit_raw raw;      /* of the last exit */
+    uint64_t dr[GUEST_DR_COUNT]; /* the guest's virtual debug registers */
+    /* The guest's MSRs as the real ones hold them; GUEST_MSR_KERNEL_GS_BASE alone may be stale. */
+    uint64_t msr[GUEST_MSR_COUNT];
+    uint64_t cr0_shadow, cr4_shadow; /* what the VMCS holds */
+    struct vmx_exit_raw raw;         /* of the last exit */
     struct vmx_controls controls; /* the control words as they are in the VMCS, but for ENTRY_IA32E_GUEST */
     struct vmx_vcpu_pages pages;
     uint64_t eptp;
@@ -121,6 +124,8 @@ void vmx_enter(struct vmx_vcpu *vcpu, struct vmx_exit *exit);
 
 /* Writes the whole state to where the guest's entry finds it. `state` must be one that VM entry accepts. */
 void vmx_guest_load(struct vmx_vcpu *vcpu, const struct vmx_guest_state *state);
+/* Notes what the real MSRs of enum vmx_guest_msr hold; vmx_vcpu_init does it. */
+void vmx_guest_take_msrs(struct vmx_vcpu *vcpu);
 /* Reads the whole state, canonical. Between exit and the next entry only. */
 void vmx_guest_save(struct vmx_vcpu *vcpu, struct vmx_guest_state *state);
 
