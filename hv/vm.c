@@ -46,11 +46,10 @@ static bool make_frames(struct vm *vm, struct mem *mem)
     uint64_t free = mem_free_bytes(mem);
     uint64_t want = (uint64_t)pages + ring_size(vm->vcpu_count) + vm->vcpu_count * (CHUNK_PAGES + FRAMES_LOW);
     uint64_t have =
-        free > HOST_RESERVED ? (free - HOST_RESERVED) / (PAGE_SIZE + sizeof(uint32_t) + sizeof(uint64_t)) : 0;
+        free > HOST_RESERVED ? (free - HOST_RESERVED) / (PAGE_SIZE + sizeof(uint32_t)) : 0;
     uint32_t count = (uint32_t)MIN(want, have);
     uint8_t *base;
     uint32_t *stack;
-    uint64_t *digest;
 
     if (count < least) {
         hv_msg(MSG_ERROR,
@@ -61,10 +60,9 @@ static bool make_frames(struct vm *vm, struct mem *mem)
     }
     base = mem_alloc(mem, (uint64_t)count * PAGE_SIZE, PAGE_SIZE);
     stack = mem_alloc(mem, (uint64_t)count * sizeof(*stack), PAGE_SIZE);
-    digest = mem_alloc(mem, (uint64_t)count * sizeof(*digest), PAGE_SIZE);
-    if (!base || !stack || !digest)
+    if (!base || !stack)
         return false;
-    frames_init(&vm->pool, base, stack, digest, count, vm->mode == VM_REPLAY ? FRAMES_LOW : 0);
+    frames_init(&vm->pool, base, stack, count, vm->mode == VM_REPLAY ? FRAMES_LOW : 0);
     return true;
 }
 

@@ -1,22 +1,19 @@
 #include "replay/frames.h"
 
 #include "hv/base/check.h"
+#include "hv/base/digest.h"
 
-void frames_init(struct frame_pool *pool, uint8_t *base, uint32_t *stack, uint64_t *digest, uint32_t count,
-                 uint32_t reserve)
+void frames_init(struct frame_pool *pool, uint8_t *base, uint32_t *stack, uint32_t count, uint32_t reserve)
 {
     HV_CHECK(count < FRAME_NONE && reserve <= count);
     *pool = (struct frame_pool){.base = base,
                                 .free = stack,
-                                .digest = digest,
                                 .free_count = count,
                                 .count = count,
                                 .reserve = reserve,
                                 .low_mark = count};
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         stack[i] = count - 1 - i;
-        digest[i] = 0;
-    }
 }
 
 /* Others may look at the count without the lock, by frames_free(). */
@@ -71,4 +68,37 @@ bool frame_equal(const struct frame_pool *pool, uint32_t a, uint32_t b)
 
     __asm__ volatile("repe cmpsq" : "+D"(x), "+S"(y), "+c"(words), "=@cce"(equal)::"memory");
     return equal;
+}
+
+#define WORDS  (PAGE_SIZE / 8)
+#define SPARSE 16u /* changed words that are digested one by one */
+
+/* The first word from `from` on that differs, or WORDS. */
+static uint32_t next_difference(const uint64_t *a, const uint64_t *b, uint32_t from)
+{
+    const uint64_t *x = a + from, *y = b + from;
+    uint64_t left = WORDS - from;
+    bool equal;
+
+    if (!left)
+        return WORDS;
+    __asm__ volatile("repe cmpsq" : "+D"(x), "+S"(y), "+c"(left), "=@cce"(equal)::"memory");
+    return equal ? WORDS : (uint32_t)(WORDS - left - 1);
+}
+
+uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint32_t copy, uint64_t seed)
+{
+    const uint64_t *old = frame_data(pool, base), *new = frame_data(pool, copy);
+    uint32_t at = next_difference(old, new, 0);
+    uint64_t d = seed;
+
+    if (at == WORDS)
+        return 0;
+    for (uint32_t n = 0; at < WORDS && n < SPARSE; n++) {
+        d = digest_word(digest_word(d, at), new[at]);
+        at = next_difference(old, new, at + 1);
+    }
+    if (at < WORDS)
+        d = digest_words(digest_word(d, at), new + at, WORDS - at);
+    return d ? d : 1; /* 0 means equal */
 }

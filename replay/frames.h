@@ -13,18 +13,16 @@
 
 struct frame_pool {
     struct spinlock lock;
-    uint8_t *base;    /* frame f is the PAGE_SIZE bytes at base + f * PAGE_SIZE */
-    uint32_t *free;   /* stack of free frames */
-    uint64_t *digest; /* by frame: digest of a committed frame's content, 0: not known */
+    uint8_t *base;  /* frame f is the PAGE_SIZE bytes at base + f * PAGE_SIZE */
+    uint32_t *free; /* stack of free frames */
     uint32_t free_count;
     uint32_t count;
     uint32_t reserve;
     uint32_t low_mark; /* fewest free frames seen */
 };
 
-/* `base`: count pages, page-aligned; `stack` and `digest`: room for count numbers. All frames start free. */
-void frames_init(struct frame_pool *pool, uint8_t *base, uint32_t *stack, uint64_t *digest, uint32_t count,
-                 uint32_t reserve);
+/* `base`: count pages, page-aligned; `stack`: room for count numbers. All frames start free. */
+void frames_init(struct frame_pool *pool, uint8_t *base, uint32_t *stack, uint32_t count, uint32_t reserve);
 /* A free frame with undefined content, or FRAME_NONE where only the reserve is left and not asked for. */
 uint32_t frame_alloc(struct frame_pool *pool, bool from_reserve);
 void frame_free(struct frame_pool *pool, uint32_t frame);
@@ -43,5 +41,11 @@ static inline void *frame_data(const struct frame_pool *pool, uint32_t frame)
 /* Copies and compares whole frames; compare is true where they are equal. */
 void frame_copy(const struct frame_pool *pool, uint32_t to, uint32_t from);
 bool frame_equal(const struct frame_pool *pool, uint32_t a, uint32_t b);
+
+/*
+ * 0 where frame `copy` equals frame `base`, otherwise a digest of what differs, begun with `seed`: the
+ * changed words and their places, or, once there are many, all words from there on. One pass both ways.
+ */
+uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint32_t copy, uint64_t seed);
 
 #endif

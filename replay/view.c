@@ -199,33 +199,12 @@ enum view_fault view_write_fault(struct view *view, uint32_t gpn)
     return VIEW_FAULT_COPIED;
 }
 
-static uint64_t page_digest(const struct view *view, uint32_t gpn)
+/* 0 where the private copy equals its base. The page number is part of the digest. */
+static uint64_t change_digest(const struct view *view, uint32_t gpn)
 {
-    return digest_words(~(uint64_t)gpn, frame_data(view->order->pool, view->page[gpn].copy), PAGE_SIZE / 8);
-}
-
-/*
- * Whether a dirty private page came out equal to its base; if not, *digest is its digest. Digests that
- * differ prove a change in one pass, which the write digest needs anyway; only a comparison proves that
- * there is none, so it comes first where that is likely.
- */
-static bool copy_is_equal(struct view *view, uint32_t gpn, uint64_t *digest)
-{
-    const struct frame_pool *pool = view->order->pool;
     const struct view_page *page = &view->page[gpn];
-    uint64_t base = pool->digest[page->frame];
-    bool compared = page->steady || base == 0;
 
-    if (compared) {
-        view->counters.compares++;
-        if (frame_equal(pool, page->copy, page->frame))
-            return true;
-    }
-    *digest = page_digest(view, gpn);
-    if (compared || *digest != base)
-        return false;
-    view->counters.compares++;
-    return frame_equal(pool, page->copy, page->frame);
+    return frame_change_digest(view->order->pool, page->frame, page->copy, ~(uint64_t)gpn);
 }
 
 /* A dirty private page: a change, unless it came out equal to its base. */
@@ -235,14 +214,14 @@ static void collect_written(struct view *view, uint32_t gpn)
     uint64_t digest;
 
     HV_CHECK(page->copy != FRAME_NONE);
-    page->steady = copy_is_equal(view, gpn, &digest);
-    if (page->steady) {
+    view->counters.compares++;
+    digest = change_digest(view, gpn);
+    if (!digest) {
         view->counters.equal_pages++;
         return;
     }
     if (page->heat < VIEW_HEAT_MAX)
         page->heat++;
-    view->order->pool->digest[page->copy] = digest;
     view->write_digest += digest;
     view->writes[view->write_count++] = gpn;
 }
@@ -275,8 +254,7 @@ uint64_t view_peek_digest(const struct view *view, bool (*dirty)(void *ctx, uint
         const struct view_page *page = &view->page[gpn];
         if (page->copy == FRAME_NONE || !dirty(ctx, gpn))
             continue;
-        if (!frame_equal(view->order->pool, page->copy, page->frame))
-            sum += page_digest(view, gpn);
+        sum += change_digest(view, gpn);
     }
     return sum;
 }

@@ -19,8 +19,7 @@ struct view_page {
     uint32_t copy;  /* private copy that is mapped instead, or FRAME_NONE */
     uint32_t mark;  /* chunk number that last had the page in its read set */
     uint8_t heat;   /* how often it was written lately, 0..VIEW_HEAT_MAX */
-    bool steady;    /* its copy came out equal to its base last time */
-    uint8_t reserved[2];
+    uint8_t reserved[3];
 };
 
 #define VIEW_HEAT_MAX   4u

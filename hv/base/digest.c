@@ -15,35 +15,40 @@ static inline uint32_t step_byte(uint32_t crc, uint8_t byte)
     return crc;
 }
 
+/* Odd, its bits well spread: 2^64 divided by the golden ratio. */
+#define MULTIPLIER UINT64_C(0x9e3779b97f4a7c15)
+#define ROTATION   29u
+
+/* Invertible in `d` and in `word`, so one changed word always shows; the rotation brings high bits down
+ * again. */
+static inline uint64_t mix(uint64_t d, uint64_t word)
+{
+    d = (d ^ word) * MULTIPLIER;
+    return d << ROTATION | d >> (64 - ROTATION);
+}
+
 uint64_t digest_words(uint64_t d, const uint64_t *data, size_t words)
 {
-    uint64_t even = (uint32_t)d, odd = d >> 32;
     size_t i = 0;
 
     for (; i + 8 <= words; i += 8) {
-        even = step(even, data[i]);
-        odd = step(odd, data[i + 1]);
-        even = step(even, data[i + 2]);
-        odd = step(odd, data[i + 3]);
-        even = step(even, data[i + 4]);
-        odd = step(odd, data[i + 5]);
-        even = step(even, data[i + 6]);
-        odd = step(odd, data[i + 7]);
+        d = mix(d, data[i]);
+        d = mix(d, data[i + 1]);
+        d = mix(d, data[i + 2]);
+        d = mix(d, data[i + 3]);
+        d = mix(d, data[i + 4]);
+        d = mix(d, data[i + 5]);
+        d = mix(d, data[i + 6]);
+        d = mix(d, data[i + 7]);
     }
-    for (; i < words; i++) {
-        uint64_t next = step(even, data[i]);
-        even = odd;
-        odd = next;
-    }
-    return even | odd << 32;
+    for (; i < words; i++)
+        d = mix(d, data[i]);
+    return d;
 }
 
 uint64_t digest_word(uint64_t d, uint64_t word)
 {
-    /* The halves swap, so that a series of single words reaches both. */
-    uint64_t next = step((uint32_t)d, word);
-
-    return d >> 32 | next << 32;
+    return mix(d, word);
 }
 
 uint64_t digest_bytes(uint64_t d, const void *data, size_t bytes)

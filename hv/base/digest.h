@@ -1,6 +1,7 @@
 /*
- * Digests of guest state and memory: two CRC32C values over the even and the odd 64-bit words, one in
- * each half. Made for finding accidents, at one instruction per word, not for facing forgers.
+ * Digests of guest state and memory: a chain of one multiplication and one rotation for each 64-bit word. A
+ * single changed word always changes the digest, anything else does but for one case in 2^64 or so. Made for
+ * finding accidents, not for facing forgers. CRC32C guards the log's and the link's bytes.
  */
 #ifndef RV_HV_BASE_DIGEST_H
 #define RV_HV_BASE_DIGEST_H

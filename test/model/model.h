@@ -19,8 +19,8 @@
 #define M_FRAMES      64u
 #define M_RING        64u
 #define M_CHUNK_PAGES 6u
-#define M_OPS         16u
-#define M_LOG         20u
+#define M_OPS         40u
+#define M_LOG         24u
 #define M_EVENTS      4u
 #define M_DEPTH       512u
 
@@ -46,7 +46,7 @@ struct scenario {
     uint32_t actors;
     struct op script[M_ACTORS][M_OPS];
     uint32_t chunk_pages; /* 0: so many that it is no limit */
-    uint32_t frames;      /* 0: plenty; 1: as few as order_init takes */
+    uint32_t frames;      /* 0: plenty; 2: very many; 1: as few as order_init takes */
     uint32_t ring;        /* 0: plenty; 1: as small as order_init takes */
     uint32_t frames_low;
     uint32_t token_after; /* squashes after which an actor takes the token */
@@ -120,7 +120,6 @@ struct world {
     const struct scenario *scenario;
     struct frame_pool pool;
     uint32_t stack[M_FRAMES];
-    uint64_t digests[M_FRAMES];
     struct commit_order order;
     struct page_entry table[M_PAGES];
     struct commit_entry ring[M_RING];
@@ -151,6 +150,7 @@ void world_save(struct world *to);
 void world_restore(const struct world *from);
 uint64_t world_hash(void);
 void world_check(void);
+void world_poison(void);
 bool world_locked(void);
 _Noreturn void model_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -173,6 +173,13 @@ void actor_collect(struct actor *actor);
 void serial_commit(uint64_t seq, struct chunk_record *record);
 void serial_memory_check(uint64_t seq);
 
+/* What the model can look at after each step, it cannot where actors stop inside functions. */
+#ifdef MODEL_FINE
+#define MODEL_STEPS 0
+#else
+#define MODEL_STEPS 1
+#endif
+
 /* record.c, replay.c: one step of an actor; false: it can make none now */
 bool record_step(uint32_t actor);
 bool replay_step(uint32_t actor);
@@ -183,9 +190,11 @@ uint64_t chunk_digest(const struct actor *actor);
 struct finished {
     struct chunk_record log[M_LOG];
     uint32_t count;
-    struct moment last;
+    struct moment moment[M_LOG + 1];
 };
 extern const struct finished *replayed;
+uint64_t log_identity(void);
+void finished_take(struct finished *to);
 void replay_start(const struct scenario *scenario, const struct finished *log);
 void replay_early(const struct scenario *scenario, const struct finished *log);
 

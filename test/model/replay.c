@@ -12,9 +12,33 @@ static uint32_t next_of(uint32_t actor, uint32_t from)
     return from;
 }
 
+/* What replay is told, and whether values returned (for the negative control). */
+uint64_t log_identity(void)
+{
+    uint64_t h = world.log_count;
+
+    for (uint32_t i = 0; i < world.log_count; i++) {
+        const struct chunk_record *r = &world.log[i];
+        uint64_t word = r->actor | (uint64_t)r->end_pc << 8 | (uint64_t)r->events << 16 | r->newest << 24 |
+                        (uint64_t)(r->newest > r->snapshot) << 32;
+        h = (h ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+        h = (h ^ h >> 29 ^ r->running) * UINT64_C(0x9e3779b97f4a7c15);
+    }
+    return h;
+}
+
+/* The log in `world`, whose recording has ended. */
+void finished_take(struct finished *to)
+{
+    memcpy(to->log, world.log, sizeof(to->log));
+    memcpy(to->moment, world.moment, sizeof(to->moment));
+    to->count = world.log_count;
+}
+
 void replay_start(const struct scenario *scenario, const struct finished *log)
 {
     world_init(scenario, true);
+    memcpy(world.moment, log->moment, sizeof(world.moment));
     replayed = log;
     for (uint32_t i = 0; i < scenario->actors; i++)
         world.actor[i].index = next_of(i, 0);
@@ -98,12 +122,8 @@ static bool leave(uint32_t index)
         model_fail("replay of commit %u (E %u, begun at %u) has another digest", (unsigned)seq,
                    (unsigned)record->newest, (unsigned)actor->view.snapshot);
     view_commit_leave(&actor->view, seq, digest);
-    /* Later begins are checked against this: the recording's digest vouches for it. */
-    world.moment[seq] = world.moment[seq - 1];
-    for (uint32_t gpn = 0; gpn < M_PAGES; gpn++) {
-        world.moment[seq].version[gpn] = world.table[gpn].seq;
-        memcpy(world.moment[seq].word[gpn], frame_data(&world.pool, world.table[gpn].frame), M_WORDS * 8);
-    }
+    if (MODEL_STEPS)
+        serial_memory_check(seq);
     actor->saved = actor->now;
     actor->index = next_of(index, actor->index + 1);
     actor->phase = PHASE_COMMITTED;

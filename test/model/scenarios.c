@@ -31,6 +31,7 @@
     {                                                                                                        \
         OP_CUT, 0, 0, 0                                                                                      \
     }
+#define TWICE(...) __VA_ARGS__, __VA_ARGS__
 #define IPI(to)                                                                                              \
     {                                                                                                        \
         OP_IPI, 0, 0, to                                                                                     \
@@ -119,6 +120,14 @@ const struct scenario scenarios[] = {
                 {R(1, 0), W(2, 0), CUT, R(0, 0)}},
      .chunk_pages = 2,
      .frames = 1,
+     .ring = 1,
+     .whole_chunks = true},
+    {.name = "more commits than a small ring holds",
+     .actors = 2,
+     .script = {{TWICE(TWICE(TWICE(TWICE(W(0, 0), CUT)))), W(0, 0), CUT, W(0, 0)},
+                {R(1, 0), W(2, 0), CUT, R(0, 0)}},
+     .chunk_pages = 2,
+     .frames = 2,
      .ring = 1,
      .whole_chunks = true},
 };

@@ -73,7 +73,7 @@ static void order_make(const struct scenario *scenario, bool replay)
     while (ring < 2 * (scenario->actors + 1) * chunk_pages)
         ring *= 2;
     if (scenario->frames != 1)
-        frames = MIN(frames + 8, M_FRAMES);
+        frames = scenario->frames == 2 ? M_FRAMES : MIN(frames + 8, M_FRAMES);
     struct order_config config = {.pool = &world.pool,
                                   .table = world.table,
                                   .pages = M_PAGES,
@@ -82,7 +82,7 @@ static void order_make(const struct scenario *scenario, bool replay)
                                   .chunk_pages = chunk_pages,
                                   .vcpus = scenario->actors,
                                   .frames_low = frames_low};
-    frames_init(&world.pool, memory[0], world.stack, world.digests, frames, 0);
+    frames_init(&world.pool, memory[0], world.stack, frames, 0);
     if (config.ring_size > M_RING || frames > M_FRAMES || !order_init(&world.order, &config))
         model_fail("the scenario is too large for the model");
 }
@@ -92,7 +92,8 @@ void world_init(const struct scenario *scenario, bool replay)
     struct view_ops ops = {.map = map, .make_private = make_private};
 
     memset(&world, 0, sizeof(world));
-    memset(memory, 0, sizeof(memory));
+    for (uint32_t i = 0; i < M_FRAMES; i++)
+        memset(memory[i], 0, M_WORDS * 8);
     world.scenario = scenario;
     order_make(scenario, replay);
     for (uint32_t i = 0; i < scenario->actors; i++) {
@@ -209,7 +210,7 @@ uint64_t world_hash(void)
 
 bool world_locked(void)
 {
-    return world.order.lock.next != world.order.lock.owner;
+    return MODEL_STEPS && world.order.lock.next != world.order.lock.owner;
 }
 
 static void own(uint8_t *owner, uint32_t frame, char who)
@@ -239,6 +240,11 @@ static void check_frames(void)
     for (uint32_t i = 0; i < world.pool.count; i++)
         if (owner[i] == 0)
             model_fail("frame %u is lost", i);
+}
+
+/* Whoever still reads a free frame shall notice. */
+void world_poison(void)
+{
     for (uint32_t i = 0; i < world.pool.free_count; i++)
         for (uint32_t k = 0; k < M_WORDS; k++)
             words(world.stack[i])[k] = POISON;
@@ -271,6 +277,7 @@ static void check_view(uint32_t index)
 void world_check(void)
 {
     check_frames();
+    world_poison();
     for (uint32_t i = 0; i < world.scenario->actors; i++)
         check_view(i);
 }

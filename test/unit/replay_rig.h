@@ -39,7 +39,6 @@ struct rig {
     struct commit_order order;
     uint8_t *memory;
     uint32_t stack[RIG_FRAMES];
-    uint64_t digests[RIG_FRAMES];
     struct page_entry table[RIG_PAGES];
     struct commit_entry ring[RIG_RING];
     struct rig_actor actor[RIG_ACTORS];
@@ -82,7 +81,7 @@ static inline struct rig *rig_new(uint32_t frames, uint32_t reserve)
     rig->memory = aligned_alloc(PAGE_SIZE, (size_t)frames * PAGE_SIZE);
     memset(rig->memory, 0, (size_t)RIG_PAGES * PAGE_SIZE);
     memset(rig->memory + (size_t)RIG_PAGES * PAGE_SIZE, 0xa5, (size_t)(frames - RIG_PAGES) * PAGE_SIZE);
-    frames_init(&rig->pool, rig->memory, rig->stack, rig->digests, frames, reserve);
+    frames_init(&rig->pool, rig->memory, rig->stack, frames, reserve);
     assert_true(order_init(&rig->order, &config));
     for (uint32_t i = 0; i < RIG_ACTORS; i++) {
         struct rig_actor *actor = &rig->actor[i];

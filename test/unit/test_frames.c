@@ -12,14 +12,13 @@
 
 static uint8_t memory[COUNT][PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
 static uint32_t stack[COUNT];
-static uint64_t digests[COUNT];
 
 static void frames_come_in_order_and_once(void **state)
 {
     struct frame_pool pool;
 
     (void)state;
-    frames_init(&pool, memory[0], stack, digests, COUNT, 0);
+    frames_init(&pool, memory[0], stack, COUNT, 0);
     for (uint32_t i = 0; i < COUNT; i++)
         assert_int_equal(frame_alloc(&pool, false), i);
     assert_int_equal(frame_alloc(&pool, false), FRAME_NONE);
@@ -32,7 +31,7 @@ static void the_reserve_is_for_those_who_ask(void **state)
     struct frame_pool pool;
 
     (void)state;
-    frames_init(&pool, memory[0], stack, digests, COUNT, 2);
+    frames_init(&pool, memory[0], stack, COUNT, 2);
     for (uint32_t i = 0; i < COUNT - 2; i++)
         assert_int_not_equal(frame_alloc(&pool, false), FRAME_NONE);
     assert_int_equal(frame_alloc(&pool, false), FRAME_NONE);
@@ -51,7 +50,7 @@ static void all_that_is_freed_comes_back(void **state)
     uint32_t seen = 0;
 
     (void)state;
-    frames_init(&pool, memory[0], stack, digests, COUNT, 0);
+    frames_init(&pool, memory[0], stack, COUNT, 0);
     for (uint32_t i = 0; i < COUNT; i++)
         frame_alloc(&pool, false);
     for (uint32_t i = 0; i < COUNT; i++)
@@ -67,7 +66,7 @@ static void copy_and_compare_see_every_byte(void **state)
     struct frame_pool pool;
 
     (void)state;
-    frames_init(&pool, memory[0], stack, digests, COUNT, 0);
+    frames_init(&pool, memory[0], stack, COUNT, 0);
     for (uint32_t i = 0; i < PAGE_SIZE; i++)
         memory[1][i] = (uint8_t)(i * 7 + i / 256);
     memset(memory[2], 0xee, PAGE_SIZE);

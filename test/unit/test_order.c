@@ -28,9 +28,9 @@ static void init_refuses_a_pool_that_could_run_dry(void **state)
 
     (void)state;
     rig->memory = aligned_alloc(PAGE_SIZE, (size_t)least * PAGE_SIZE);
-    frames_init(&rig->pool, rig->memory, rig->stack, rig->digests, least - 1, 0);
+    frames_init(&rig->pool, rig->memory, rig->stack, least - 1, 0);
     assert_false(order_init(&rig->order, &config));
-    frames_init(&rig->pool, rig->memory, rig->stack, rig->digests, least, 0);
+    frames_init(&rig->pool, rig->memory, rig->stack, least, 0);
     assert_true(order_init(&rig->order, &config));
     rig_delete(rig);
 }
