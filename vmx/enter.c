@@ -4,8 +4,6 @@
 #include "vmx/vmcs.h"
 #include "vmx/vmx.h"
 
-#include <string.h>
-
 _Static_assert(offsetof(struct vmx_vcpu, gpr) == VCPU_GPR(0), "entry.h");
 _Static_assert(offsetof(struct vmx_vcpu, host_rsp) == VCPU_HOST_RSP, "entry.h");
 _Static_assert(offsetof(struct vmx_vcpu, launched) == VCPU_LAUNCHED, "entry.h");
@@ -34,36 +32,21 @@ static void read_interruption(struct vmx_exit_raw *raw)
 
 static void read_idt_vectoring(struct vmx_exit_raw *raw)
 {
-    raw->idt_vectoring_info = vmcs_read32(VMCS_IDT_VECTORING_INFO);
-    if (!(raw->idt_vectoring_info & VMX_INFO_VALID)) {
-        return;
+    if (raw->idt_vectoring_info & VMX_INFO_ERROR_VALID) {
+        raw->idt_vectoring_error = vmcs_read32(VMCS_IDT_VECTORING_ERROR);
     }
-    raw->idt_vectoring_error = vmcs_read32(VMCS_IDT_VECTORING_ERROR);
     raw->idt_instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
 }
 
-/* Reads what the exit reason defines, and no more: a VMREAD costs tens of cycles. */
-static void read_exit(struct vmx_vcpu *vcpu)
+/* What some reasons alone define. */
+static void read_details(struct vmx_vcpu *vcpu, uint32_t needs)
 {
     struct vmx_exit_raw *raw = &vcpu->raw;
-    uint32_t needs;
 
-    memset(raw, 0, sizeof(*raw));
-    raw->reason = vmcs_read32(VMCS_EXIT_REASON);
-    raw->rip = vmcs_read(VMCS_GUEST_RIP);
-    raw->rax = vcpu->gpr[GPR_RAX];
-    raw->rcx = vcpu->gpr[GPR_RCX];
-    raw->rdx = vcpu->gpr[GPR_RDX];
-    vcpu->gpr[GPR_RSP] = vmcs_read(VMCS_GUEST_RSP);
-    needs = vmx_exit_needs(raw->reason);
-    if (needs & VMX_NEED_QUALIFICATION) {
-        raw->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
-    }
-    if (raw->reason & VMX_REASON_ENTRY_FAILS) {
-        return; /* the other fields still tell of the exit before (SDM 3C 27.8) */
-    }
-    if (needs & VMX_NEED_LENGTH) {
-        raw->instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+    if (needs & VMX_NEED_OPERANDS) {
+        raw->rax = vcpu->gpr[GPR_RAX];
+        raw->rcx = vcpu->gpr[GPR_RCX];
+        raw->rdx = vcpu->gpr[GPR_RDX];
     }
     if (needs & VMX_NEED_INFO) {
         raw->instruction_info = vmcs_read32(VMCS_EXIT_INSTRUCTION_INFO);
@@ -77,12 +60,44 @@ static void read_exit(struct vmx_vcpu *vcpu)
     if (needs & VMX_NEED_INTERRUPTION) {
         read_interruption(raw);
     }
-    read_idt_vectoring(raw);
+}
+
+/*
+ * Reads what the exit reason defines, and no more: a VMREAD costs tens of cycles. Fields that are looked at
+ * without regard to the reason are 0 where it does not define them; others keep what they had.
+ */
+static void read_exit(struct vmx_vcpu *vcpu)
+{
+    struct vmx_exit_raw *raw = &vcpu->raw;
+    uint32_t reason = vmcs_read32(VMCS_EXIT_REASON);
+    uint32_t needs = vmx_exit_needs(reason);
+
+    raw->reason = reason;
+    raw->rip = vmcs_read(VMCS_GUEST_RIP);
+    vcpu->gpr[GPR_RSP] = vmcs_read(VMCS_GUEST_RSP);
+    raw->qualification = (needs & VMX_NEED_QUALIFICATION) ? vmcs_read(VMCS_EXIT_QUALIFICATION) : 0;
+    raw->instruction_length = 0;
+    raw->idt_vectoring_info = 0;
+    if (reason & VMX_REASON_ENTRY_FAILS) {
+        return; /* the other fields still tell of the exit before (SDM 3C 27.8) */
+    }
+    if (needs & VMX_NEED_LENGTH) {
+        raw->instruction_length = vmcs_read32(VMCS_EXIT_INSTRUCTION_LENGTH);
+    }
+    if (needs & ~(VMX_NEED_QUALIFICATION | VMX_NEED_LENGTH)) {
+        read_details(vcpu, needs);
+    }
+    raw->idt_vectoring_info = vmcs_read32(VMCS_IDT_VECTORING_INFO);
+    if (raw->idt_vectoring_info & VMX_INFO_VALID) {
+        read_idt_vectoring(raw);
+    }
 }
 
 void vmx_enter(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
 {
-    complete_a_rep();
+    if (vcpu->breakpoint_armed) {
+        complete_a_rep();
+    }
     if (vmx_run(vcpu) != 0) {
         vmcs_report(vcpu->launched ? "VMRESUME" : "VMLAUNCH", VMCS_NO_FIELD, 0);
     }

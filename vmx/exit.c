@@ -10,6 +10,7 @@
 #define E VMX_NEED_INTERRUPTION
 #define P VMX_NEED_GPA
 #define A VMX_NEED_GLA
+#define R VMX_NEED_OPERANDS
 
 /* Which fields mean something, by basic exit reason (SDM 3C 28.2.1-28.2.5, tables 28-1 to 28-7). */
 static const struct {
@@ -47,8 +48,8 @@ static const struct {
     [VMX_EXIT_CR_ACCESS] = {"control-register access", Q | L},
     [VMX_EXIT_DR_ACCESS] = {"MOV DR", Q | L},
     [VMX_EXIT_IO] = {"I/O instruction", Q | L | I | A},
-    [VMX_EXIT_RDMSR] = {"RDMSR", L},
-    [VMX_EXIT_WRMSR] = {"WRMSR", L},
+    [VMX_EXIT_RDMSR] = {"RDMSR", L | R},
+    [VMX_EXIT_WRMSR] = {"WRMSR", L | R},
     [VMX_EXIT_INVALID_GUEST_STATE] = {"VM-entry failure, invalid guest state", Q},
     [VMX_EXIT_MSR_LOADING] = {"VM-entry failure, MSR loading", Q},
     [VMX_EXIT_MWAIT] = {"MWAIT", Q | L},
@@ -68,7 +69,7 @@ static const struct {
     [VMX_EXIT_PREEMPTION_TIMER] = {"VMX-preemption timer", 0},
     [VMX_EXIT_INVVPID] = {"INVVPID", Q | L | I},
     [VMX_EXIT_WBINVD] = {"WBINVD", L},
-    [VMX_EXIT_XSETBV] = {"XSETBV", L},
+    [VMX_EXIT_XSETBV] = {"XSETBV", L | R},
     [VMX_EXIT_APIC_WRITE] = {"APIC write", Q},
     [VMX_EXIT_RDRAND] = {"RDRAND", L | I},
     [VMX_EXIT_INVPCID] = {"INVPCID", Q | L | I},
@@ -98,6 +99,7 @@ static const struct {
 #undef E
 #undef P
 #undef A
+#undef R
 
 uint32_t vmx_exit_needs(uint32_t reason)
 {

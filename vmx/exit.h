@@ -10,7 +10,8 @@
 #include "vmx/guest_state.h"
 
 /*
- * What the CPU said. Only fields that the exit reason defines are filled (see vmx_exit_needs); others are 0.
+ * What the CPU said. Only fields that the exit reason defines are filled (see vmx_exit_needs). Of the others,
+ * instruction length, qualification and IDT-vectoring info are 0; the rest means nothing.
  */
 struct vmx_exit_raw {
     uint32_t reason;             /* exit-reason field, all 32 bits */
@@ -35,6 +36,7 @@ struct vmx_exit_raw {
 #define VMX_NEED_INTERRUPTION  UINT32_C(0x08)
 #define VMX_NEED_GPA           UINT32_C(0x10)
 #define VMX_NEED_GLA           UINT32_C(0x20)
+#define VMX_NEED_OPERANDS      UINT32_C(0x40) /* RAX, RCX, RDX */
 
 /* The VMX_NEED_* set of an exit-reason field; 0 for reasons that do not exist. */
 uint32_t vmx_exit_needs(uint32_t reason);

@@ -76,6 +76,10 @@ void vmx_get_event(struct vmx_vcpu *vcpu, struct vmx_event *event)
 {
     (void)vcpu;
     event->info = vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO);
+    if (!(event->info & VMX_INFO_VALID)) {
+        *event = (struct vmx_event){0};
+        return;
+    }
     event->error = vmcs_read32(VMCS_ENTRY_EXCEPTION_ERROR);
     event->instruction_length = vmcs_read32(VMCS_ENTRY_INSTRUCTION_LENGTH);
 }
@@ -158,6 +162,9 @@ void vmx_nmi_window(struct vmx_vcpu *vcpu, bool on)
 
 static void switch_timer(struct vmx_vcpu *vcpu, bool on)
 {
+    if (((vcpu->controls.word[VMX_WORD_PIN] & PIN_PREEMPTION_TIMER) != 0) == on) {
+        return;
+    }
     switch_control(vcpu, VMX_WORD_EXIT, VMCS_EXIT_CONTROLS, EXIT_SAVE_PREEMPTION_TIMER, on);
     switch_control(vcpu, VMX_WORD_PIN, VMCS_PIN_CONTROLS, PIN_PREEMPTION_TIMER, on);
 }
@@ -250,8 +257,13 @@ void vmx_skip_instruction(struct vmx_vcpu *vcpu)
     uint64_t rip = vmx_get_rip(vcpu);
     uint64_t rflags = vmx_get_rflags(vcpu);
     uint32_t interruptibility = vmx_get_interruptibility(vcpu);
+    uint64_t next = rip + vcpu->raw.instruction_length;
 
-    vmx_set_rip(vcpu, vmx_next_rip(rip, vcpu->raw.instruction_length, vmx_in_64bit_code(vcpu)));
+    /* RIP wraps at 32 bits outside 64-bit code, where its upper half is 0: seldom does the mode matter. */
+    if (next >> 32 && !(rip >> 32)) {
+        next = vmx_next_rip(rip, vcpu->raw.instruction_length, vmx_in_64bit_code(vcpu));
+    }
+    vmx_set_rip(vcpu, next);
     if (rflags & RFLAGS_RF) {
         vmx_set_rflags(vcpu, rflags & ~RFLAGS_RF);
     }
