@@ -10,8 +10,20 @@ static uint64_t guest_now(const struct vm *vm)
     return MAX(rdtsc() - vm->tsc_start, __atomic_load_n(&vm->time_given, __ATOMIC_ACQUIRE));
 }
 
+/* An interrupt that the vCPU has already, and takes once its HLT is done: a self-IPI before STI and HLT, say. */
+static bool pending_inside(const struct vcpu_state *state)
+{
+    if (state->activity != VCPU_HALTED)
+        return false;
+    if (state->nmi_pending && !(state->cpu.interruptibility & VMX_BLOCKING_BY_NMI))
+        return true;
+    return (state->cpu.rflags & RFLAGS_IF) && vlapic_pending(&state->lapic) >= 0;
+}
+
 static bool event_waits(const struct vcpu *vcpu)
 {
+    if (pending_inside(vcpu->state))
+        return true;
     return !inbound_empty(&vcpu->inbound) || vlapic_timer_due(&vcpu->state->lapic, guest_now(vcpu->vm));
 }
 
