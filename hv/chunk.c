@@ -175,6 +175,20 @@ uint64_t chunk_spent(const struct vcpu *vcpu)
     return vcpu->spent + (vcpu->timer_given - MIN(left, vcpu->timer_given));
 }
 
+void chunk_shorten(struct vcpu *vcpu)
+{
+    const struct vm *vm = vcpu->vm;
+    uint64_t deadline = vlapic_next_deadline(&vcpu->state->lapic);
+    uint64_t now = vcpu->time_base + vcpu->time_reads * vm->time_stride;
+    uint64_t ticks;
+
+    if (vm->mode != VM_RECORD || deadline == VLAPIC_NEVER || !vcpu->timer_given)
+        return;
+    ticks = MAX(deadline > now ? deadline - now : 0, vm->chunk_min) >> vcpu->vmx.timer_shift;
+    if (ticks < vmx_timer_left(&vcpu->vmx))
+        set_timer(vcpu, (uint32_t)ticks);
+}
+
 /* Views that changed a present mapping, or whose A and D bits were cleared, ask for it (SDM 3C 29.4.3.3). */
 static void invalidate(struct vcpu *vcpu)
 {

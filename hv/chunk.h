@@ -26,6 +26,11 @@ enum chunk_stop {
 
 /* Runs the guest for at most `ticks` preemption timer ticks, or until something else stops it. */
 enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks);
+/*
+ * Recording: the chunk shall not run far past the vCPU's APIC timer, which is looked at when a chunk begins.
+ * Called when the timer may have been armed; a replay ends where the recording did.
+ */
+void chunk_shorten(struct vcpu *vcpu);
 /* Preemption timer ticks that the chunk has run so far. */
 uint64_t chunk_spent(const struct vcpu *vcpu);
 

@@ -2,6 +2,7 @@
 
 #include "drivers/vdev/cpuid.h"
 #include "hv/base/check.h"
+#include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"
 #include "hv/exit_cr.h"
@@ -240,6 +241,7 @@ enum exit_step exit_apic_write(struct vcpu *vcpu, uint32_t reg, uint64_t value, 
     case VLAPIC_CLASS_LOCAL:
         vlapic_write(lapic, reg, value, vlapic_uses_time(lapic, reg, true) ? vcpu_read_time(vcpu) : 0);
         vcpu->irq_check = true;
+        chunk_shorten(vcpu);
         return EXIT_RESUME;
     case VLAPIC_CLASS_ACT:
         vcpu->act.reg = reg;

@@ -76,6 +76,7 @@ static uint32_t choose_length(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     uint64_t length = vcpu->length;
+    uint64_t deadline = vlapic_next_deadline(&vcpu->state->lapic);
 
     if (vm->chaos) {
         struct vrandom random = {.state = vcpu->noise};
@@ -83,6 +84,9 @@ static uint32_t choose_length(struct vcpu *vcpu)
         length = length - spread + (spread ? vrandom_next(&random) % (2 * spread + 1) : 0);
         vcpu->noise = random.state;
     }
+    /* Not far past the APIC timer, which is looked at when a chunk begins. */
+    if (deadline != VLAPIC_NEVER)
+        length = MIN(length, deadline - MIN(vcpu->time_base, deadline));
     return (uint32_t)MAX(MAX(length, vm->chunk_min) >> vcpu->vmx.timer_shift, UINT64_C(2));
 }
 
