@@ -7,8 +7,12 @@
 #define PAGES_PER_2M 512u
 #define BYTES_PER_1G (UINT64_C(1) << 30)
 
-/* Every leaf: readable, executable, write-back. Ignore-PAT stays 0: the guest's PAT combines with it. */
-#define LEAF_BASE (EPT_R | EPT_X | ((uint64_t)EPT_MEMTYPE_WB << EPT_MEMTYPE_SHIFT))
+/*
+ * Every leaf: readable, executable, write-back whatever the guest's PAT says (SDM 3C 29.3.7.2). Frames are
+ * reached through the hypervisor's write-back mapping, too, and a guest's WC or UC mapping of the same memory
+ * would not be kept coherent with that.
+ */
+#define LEAF_BASE (EPT_R | EPT_X | ((uint64_t)EPT_MEMTYPE_WB << EPT_MEMTYPE_SHIFT) | EPT_IGNORE_PAT)
 
 static uint32_t tables_for(uint64_t guest_bytes)
 {

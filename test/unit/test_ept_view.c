@@ -105,9 +105,9 @@ static void entries_as_in_the_manual(void **state)
     assert_int_equal(f->view.pd[3], (root + 6 * PAGE_SIZE) | 7);
     assert_int_equal(f->view.pd[4], 0);
     ept_map(&f->view, 1, hpa(0x1234567000), false);
-    assert_int_equal(f->view.leaf[1], 0x1234567000 | 0x35); /* R, X, type 6 */
+    assert_int_equal(f->view.leaf[1], 0x1234567000 | 0x75); /* R, X, type 6, ignore PAT */
     ept_map(&f->view, PAGES - 1, hpa(0x7000), true);
-    assert_int_equal(f->view.leaf[PAGES - 1], 0x7000 | 0x37);
+    assert_int_equal(f->view.leaf[PAGES - 1], 0x7000 | 0x77);
     assert_int_equal(f->view.leaf[0], 0);
 }
 
@@ -416,13 +416,13 @@ static void mode_run(void **state)
     (void)state;
     faketlb_init(&tlb, last + 1024, 0);
     assert_int_equal(eptp, (uint64_t)(uintptr_t)tables | 0x1e);
-    assert_int_equal(tables[2 * EPT_ENTRIES], (64 * MIB) | 0xb7);
+    assert_int_equal(tables[2 * EPT_ENTRIES], (64 * MIB) | 0xf7);
     assert_int_equal(faketlb_access(&tlb, eptp, 5, FAKETLB_WRITE, &frame), FAKETLB_OK);
     assert_int_equal(frame, 64 * MIB + 5 * PAGE_SIZE);
     assert_int_equal(faketlb_access(&tlb, eptp, last, FAKETLB_FETCH, &frame), FAKETLB_OK);
     assert_int_equal(frame, 64 * MIB + bytes - PAGE_SIZE);
     assert_int_equal(faketlb_access(&tlb, eptp, last + 1, FAKETLB_READ, NULL), FAKETLB_VIOLATION);
-    assert_int_equal(tables[2 * EPT_ENTRIES], (64 * MIB) | 0xb7); /* no A or D bit set */
+    assert_int_equal(tables[2 * EPT_ENTRIES], (64 * MIB) | 0xf7); /* no A or D bit set */
     faketlb_free(&tlb);
     free(tables);
 }
