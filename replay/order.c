@@ -169,7 +169,8 @@ uint64_t order_next_digest(const struct commit_order *order, uint64_t seq, uint6
 {
     uint64_t mixed = digest_word(commit_digest, seq);
 
-    /* Two words go in, one into each half of the digest: so both have to carry all of the commit. */
+    /* Twice, the second time turned round: so that every bit of the commit reaches the few that a record has.
+     */
     return digest_word(digest_word(order->digest, mixed), mixed >> 32 | mixed << 32);
 }
 

@@ -8,17 +8,22 @@ HOST_CFLAGS := -std=gnu11 -O1 -g $(WARN) -I. -fsanitize=address,undefined -fno-s
 HOST_EXTRA_SRC := $(wildcard test/fake/*.c)
 HOST_PURE_SRC += $(wildcard hv/guestmem/*.c)
 # The engine: on the host, test/fake/ is its processor (hv/cpu/cpu_host.h, vmx/vmcs.h).
-HOST_PURE_SRC += $(addprefix hv/,access.c acts.c chunk.c divergence.c exit_cr.c exit_table.c exits.c mmio.c \
+HOST_PURE_SRC += $(addprefix hv/,access.c acts.c chunk.c divergence.c exit_cr.c exit_table.c exits.c input.c mmio.c \
                    position.c record.c replay.c replay_log.c run.c sleep.c vcpu_state.c) \
                  $(addprefix vmx/,caps.c controls.c enter.c exit.c fail.c field_names.c guest.c guest_state.c \
                    msr_bitmap.c run_control.c)
-HOST_OBJ    := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE_SRC) $(HOST_PURE_SRC) $(HOST_EXTRA_SRC))
+HOST_OBJ    := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE_SRC) $(HOST_PURE_SRC) $(HOST_EXTRA_SRC)) \
+               $(patsubst %.S,$(BUILD)/host/%.o,$(wildcard test/fake/*.S))
 UNIT_SRC    := $(if $(T),test/unit/test_$(T).c,$(wildcard test/unit/test_*.c))
 UNIT_BIN    := $(patsubst test/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
 
 $(BUILD)/host/%.o: %.c
 	@mkdir -p $(@D)
 	$(HOST_CC) $(HOST_CFLAGS) -c $< -o $@
+
+$(BUILD)/host/%.o: %.S
+	@mkdir -p $(@D)
+	$(HOST_CC) -I. -MMD -MP -c $< -o $@
 
 $(BUILD)/host/libpure.a: $(HOST_OBJ)
 	@rm -f $@
@@ -70,22 +75,32 @@ fuzz-quick: ## run each fuzzer for 3 seconds
 -include $(FUZZ_OBJ:.o=.d)
 .PHONY: fuzz fuzz-quick
 
-# The model: all interleavings of small schedules, against a serial reference; optimised, as there are
-# millions of states, and the small schedules once more under sanitizers.
-MODEL_SRC   := $(wildcard test/model/*.c) replay/order.c replay/view.c replay/frames.c replay/inbound.c hv/base/digest.c
+# The model: all interleavings of small schedules, against a serial reference. Optimised, as there are
+# millions of states, and the small schedules once more under sanitizers; and a fine-grained one, which
+# interrupts actors at each lock and atomic access of the code under test.
+MODEL_PURE  := replay/order.c replay/view.c replay/frames.c replay/inbound.c hv/base/digest.c
+MODEL_SRC   := $(filter-out test/model/fine.c,$(wildcard test/model/*.c)) $(MODEL_PURE)
+MODEL_FINE  := $(filter-out test/model/main.c test/model/explore.c,$(wildcard test/model/*.c)) $(MODEL_PURE)
+MODEL_HDR   := $(wildcard test/model/*.h replay/*.h hv/base/*.h)
 MODEL_FLAGS := -std=gnu11 -g $(WARN) -I. -DRV_HOST=1
 MODEL_SAN   := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+MODEL_BIN   := $(addprefix $(BUILD)/model/,model model-san model-fine)
 
-$(BUILD)/model/model: $(MODEL_SRC) $(wildcard test/model/*.h replay/*.h hv/base/*.h)
+$(BUILD)/model/model: $(MODEL_SRC) $(MODEL_HDR)
 	@mkdir -p $(@D)
 	$(HOST_CC) $(MODEL_FLAGS) -O2 $(MODEL_SRC) -o $@
 
-$(BUILD)/model/model-san: $(MODEL_SRC) $(wildcard test/model/*.h replay/*.h hv/base/*.h)
+$(BUILD)/model/model-san: $(MODEL_SRC) $(MODEL_HDR)
 	@mkdir -p $(@D)
 	$(HOST_CC) $(MODEL_FLAGS) $(MODEL_SAN) $(MODEL_SRC) -o $@
 
-model: $(BUILD)/model/model $(BUILD)/model/model-san ## all interleavings of small schedules, recorded and replayed
+$(BUILD)/model/model-fine: $(MODEL_FINE) $(MODEL_HDR)
+	@mkdir -p $(@D)
+	$(HOST_CC) $(MODEL_FLAGS) -O2 -include test/model/points.h $(MODEL_FINE) -o $@
+
+model: $(MODEL_BIN) ## all interleavings of small schedules, recorded and replayed
 	@$(BUILD)/model/model-san -s 20 20 > $(BUILD)/model/san.txt || { cat $(BUILD)/model/san.txt; exit 1; }
 	@$(BUILD)/model/model
+	@$(BUILD)/model/model-fine
 
 .PHONY: model

@@ -102,7 +102,7 @@ static uint32_t argument(int argc, char **argv, int index, uint32_t otherwise)
 int main(int argc, char **argv)
 {
     bool small = argc > 1 && strcmp(argv[1], "-s") == 0;
-    uint32_t random = argument(argc, argv, 1 + small, 60);
+    uint32_t random = argument(argc, argv, 1 + small, 40);
     uint32_t replays = argument(argc, argv, 2 + small, 100);
     uint32_t seed = argument(argc, argv, 3 + small, 1);
 
