@@ -189,10 +189,14 @@ void chunk_shorten(struct vcpu *vcpu)
         set_timer(vcpu, (uint32_t)ticks);
 }
 
-/* Views that changed a present mapping, or whose A and D bits were cleared, ask for it (SDM 3C 29.4.3.3). */
+/*
+ * Views that changed a present mapping, or whose A and D bits were cleared, ask for it (SDM 3C 29.4.3.3). A
+ * replay that differed is tried with flushes at each entry: a guest that relies on stale translations sees
+ * them or not as evictions have it.
+ */
 static void invalidate(struct vcpu *vcpu)
 {
-    if (!vcpu->ept.needs_invept)
+    if (!vcpu->ept.needs_invept && !vcpu->flush)
         return;
     vmx_invept_single(&vcpu->vmx, vcpu->eptp);
     ept_invalidated(&vcpu->ept);

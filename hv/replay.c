@@ -176,6 +176,7 @@ static bool replay_chunk(struct vcpu *vcpu)
     uint32_t tries = 0;
 
     position_first_guess(vcpu);
+    vcpu->flush = false;
     while (wait_for_start(vcpu)) {
         switch (attempt(vcpu)) {
         case ATTEMPT_COMMITTED:
@@ -197,6 +198,7 @@ static bool replay_chunk(struct vcpu *vcpu)
                 return false;
             }
             position_next_guess(vcpu);
+            vcpu->flush = !vcpu->flush;
             break;
         }
     }

@@ -10,7 +10,8 @@ static uint64_t guest_now(const struct vm *vm)
     return MAX(rdtsc() - vm->tsc_start, __atomic_load_n(&vm->time_given, __ATOMIC_ACQUIRE));
 }
 
-/* An interrupt that the vCPU has already, and takes once its HLT is done: a self-IPI before STI and HLT, say. */
+/* An interrupt that the vCPU has already, and takes once its HLT is done: a self-IPI before STI and HLT, say.
+ */
 static bool pending_inside(const struct vcpu_state *state)
 {
     if (state->activity != VCPU_HALTED)

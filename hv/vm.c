@@ -7,10 +7,11 @@
 
 #include <string.h>
 
-#define CHUNK_PAGES   1024u               /* most pages that a chunk changes: 4 MiB */
-#define COMMIT_SLOTS  4096u               /* commits on their way to the log */
-#define FRAMES_LOW    256u                /* with fewer free ones per vCPU no chunk begins */
-#define HOST_RESERVED (UINT64_C(8) << 20) /* memory left for everything but frames */
+#define CHUNK_PAGES     1024u               /* most pages that a chunk changes: 4 MiB */
+#define COMMIT_SLOTS    4096u               /* commits on their way to the log */
+#define FRAMES_LOW      256u                /* with fewer free ones per vCPU no chunk begins */
+#define CHAOS_WITH_SEED 20u                 /* percent */
+#define HOST_RESERVED   (UINT64_C(8) << 20) /* memory left for everything but frames */
 
 static uint32_t ring_size(uint32_t vcpus)
 {
@@ -38,6 +39,18 @@ static const struct boot_module *find_module(const struct boot_info *boot, const
 
 /* ---- Memory ---- */
 
+/* What the page table, the views and the rings take, which are made after the frames. */
+static uint64_t memory_for_tables(const struct vm *vm)
+{
+    uint64_t pages = vm->memory_bytes / PAGE_SIZE;
+    uint64_t of_view =
+        pages * (sizeof(struct view_page) + sizeof(uint32_t)) + ept_view_bytes(vm->memory_bytes);
+
+    return HOST_RESERVED + pages * sizeof(struct page_entry) + vm->vcpu_count * of_view +
+           ring_size(vm->vcpu_count) * sizeof(struct commit_entry) +
+           COMMIT_SLOTS * sizeof(struct commit_slot);
+}
+
 /* Frames: every page twice over would be plenty; what a chunk of each vCPU can change is the least. */
 static bool make_frames(struct vm *vm, struct mem *mem)
 {
@@ -45,16 +58,16 @@ static bool make_frames(struct vm *vm, struct mem *mem)
     uint32_t least = pages + vm->vcpu_count * (CHUNK_PAGES + FRAMES_LOW);
     uint64_t free = mem_free_bytes(mem);
     uint64_t want = (uint64_t)pages + ring_size(vm->vcpu_count) + vm->vcpu_count * (CHUNK_PAGES + FRAMES_LOW);
-    uint64_t have =
-        free > HOST_RESERVED ? (free - HOST_RESERVED) / (PAGE_SIZE + sizeof(uint32_t)) : 0;
+    uint64_t tables = memory_for_tables(vm);
+    uint64_t have = free > tables ? (free - tables) / (PAGE_SIZE + sizeof(uint32_t)) : 0;
     uint32_t count = (uint32_t)MIN(want, have);
     uint8_t *base;
     uint32_t *stack;
 
     if (count < least) {
-        hv_msg(MSG_ERROR,
-               "too little memory: a guest of %llu MiB needs %llu MiB for its pages, %llu MiB are free",
-               (unsigned long long)(vm->memory_bytes >> 20), (unsigned long long)least * PAGE_SIZE >> 20,
+        hv_msg(MSG_ERROR, "too little memory: a guest of %llu MiB needs %llu MiB, %llu MiB are free",
+               (unsigned long long)(vm->memory_bytes >> 20),
+               (unsigned long long)(least * (uint64_t)PAGE_SIZE + tables) >> 20,
                (unsigned long long)(free >> 20));
         return false;
     }
@@ -230,7 +243,8 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->time_stride = options->stride;
     vm->chunk_ticks = options->chunk;
     vm->chunk_min = options->min_chunk;
-    vm->chaos = options->chaos;
+    /* A seed alone asks for a recording of its own, too. */
+    vm->chaos = options->chaos || !options->seed ? options->chaos : CHAOS_WITH_SEED;
     vm->verify = options->verify;
     vports_reset(&vm->ports);
 }

@@ -188,6 +188,7 @@ struct vcpu {
     uint32_t skip;           /* places that looked right before the run was spoilt: pass them */
     uint32_t seen;
     struct vcpu_found found;
+    bool flush;       /* INVEPT before every entry */
     bool passed;      /* this place was compared: go on */
     bool resume_flag; /* RF is set to pass the breakpoint, not by the guest */
 
