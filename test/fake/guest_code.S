@@ -1,0 +1,577 @@
+/*
+ * Guest code for the fake processor: small pieces that a test strings together into programs (see guest.h),
+ * and interrupt handlers that note what they found on the stack. 32-bit protected mode, flat, no paging.
+ *
+ * A piece may change all registers but EBP (the vCPU's number) and ESP. Addresses of data are guest.h's.
+ */
+#include "test/fake/guest_layout.h"
+
+        .section .rodata
+        .balign 16
+        .globl  guest_code, guest_code_end
+        .code32
+guest_code:
+
+.macro  piece name
+        .balign 4
+        .globl  guest_\name
+guest_\name:
+.endm
+
+.macro  take_lock
+8:      mov     $1, %eax
+        xchg    %eax, GUEST_LOCK
+        test    %eax, %eax
+        jz      9f
+        pause
+        jmp     8b
+9:
+.endm
+
+.macro  drop_lock
+        movl    $0, GUEST_LOCK
+.endm
+
+/* EBX: this vCPU's private pages. */
+.macro  private
+        mov     %ebp, %ebx
+        shl     $GUEST_PRIVATE_SHIFT, %ebx
+        add     $GUEST_PRIVATE, %ebx
+.endm
+
+/* Adds EAX to what the vCPU has seen so far. */
+.macro  note_eax
+        private
+        add     %eax, GUEST_NOTED(%ebx)
+        mov     GUEST_NOTED(%ebx), %eax
+        imul    %eax, %eax
+        xor     %eax, GUEST_NOTED+4(%ebx)
+.endm
+
+/* ---- Shared memory ---- */
+
+piece atomic
+        lock incl GUEST_ATOMIC
+        ret
+
+piece racy
+        mov     GUEST_RACY, %eax
+        imul    %eax, %eax
+        add     %ebp, %eax
+        inc     %eax
+        mov     %eax, GUEST_RACY
+        ret
+
+piece history
+        mov     $1, %eax
+        lock xadd %eax, GUEST_HISTORY_NEXT
+        and     $0x1ff, %eax
+        movb    $'0', %cl
+        add     %ebp, %ecx
+        movb    %cl, GUEST_HISTORY(%eax)
+        ret
+
+piece exchange
+        mov     GUEST_SWAP, %eax
+1:      lea     3(%eax), %ecx
+        xor     %ebp, %ecx
+        lock cmpxchg %ecx, GUEST_SWAP
+        jne     1b
+        ret
+
+piece lock
+        take_lock
+        incl    GUEST_LOCKED1
+        mov     GUEST_LOCKED1, %eax
+        mov     %eax, GUEST_LOCKED2
+        drop_lock
+        ret
+
+piece look
+        mov     $GUEST_SHARED, %esi
+        mov     $32, %ecx
+        xor     %eax, %eax
+1:      add     (%esi), %eax
+        add     $4, %esi
+        dec     %ecx
+        jnz     1b
+        note_eax
+        ret
+
+piece silent
+        mov     GUEST_SWAP, %eax
+        mov     %eax, GUEST_SWAP
+        orl     $0, GUEST_RACY
+        ret
+
+/* ---- Private memory ---- */
+
+piece work
+        private
+        mov     $20, %ecx
+1:      mov     GUEST_WORK(%ebx), %eax
+        imul    %eax, %eax
+        add     %ecx, %eax
+        rolb    $3, %al
+        mov     %eax, GUEST_WORK(%ebx)
+        dec     %ecx
+        jnz     1b
+        ret
+
+/* More pages than a chunk may change. */
+piece sweep
+        private
+        mov     $GUEST_SWEEP_PAGES, %ecx
+        mov     $GUEST_SWEEP, %edi
+1:      mov     %ebp, %eax
+        add     %ecx, %eax
+        addb    %al, 8(%edi,%ebp,4)
+        add     $0x1000, %edi
+        dec     %ecx
+        jnz     1b
+        ret
+
+/* Loops whose registers do not change: only memory tells one round from the next. */
+piece same
+        private
+        movl    $30, GUEST_COUNT(%ebx)
+1:      decl    GUEST_COUNT(%ebx)
+        jnz     1b
+        ret
+
+/* One instruction that jumps to itself. */
+piece tight
+        mov     $40, %ecx
+1:      loop    1b
+        ret
+
+piece xmm
+        movd    %xmm0, %eax
+        add     $0x101, %eax
+        movd    %eax, %xmm0
+        note_eax
+        ret
+
+/* ---- REP ---- */
+
+piece movs
+        private
+        mov     $GUEST_SHARED, %esi
+        lea     GUEST_COPY+0xf00(%ebx), %edi
+        mov     $120, %ecx
+        cld
+        rep movsl
+        ret
+
+piece movs_down
+        private
+        mov     $GUEST_SHARED+0xff, %esi
+        lea     GUEST_COPY+0x1020(%ebx), %edi
+        mov     $90, %ecx
+        std
+        rep movsb
+        cld
+        ret
+
+piece stos
+        mov     $GUEST_FILL+0xfa0, %edi
+        mov     %ebp, %eax
+        mov     $120, %ecx
+        rep stosb
+        mov     $GUEST_FILL, %edi
+        mov     $10, %ecx
+        rep stosw
+        ret
+
+piece cmps
+        private
+        mov     $GUEST_SHARED, %esi
+        lea     GUEST_COPY+0xf00(%ebx), %edi
+        mov     $100, %ecx
+        repe cmpsb
+        pushf
+        pop     %eax
+        add     %ecx, %eax
+        note_eax
+        ret
+
+piece scas
+        mov     $GUEST_HISTORY, %edi
+        mov     $'1', %al
+        mov     $150, %ecx
+        repne scasb
+        pushf
+        pop     %eax
+        and     $0xcd5, %eax
+        add     %edi, %eax
+        note_eax
+        ret
+
+piece lods
+        mov     $GUEST_HISTORY, %esi
+        mov     $60, %ecx
+        xor     %eax, %eax
+        rep lodsw
+        note_eax
+        ret
+
+/* RCX is 0, and 16 bits of it. */
+piece rep_odd
+        private
+        lea     GUEST_COPY(%ebx), %edi
+        xor     %ecx, %ecx
+        rep stosb
+        mov     $0x10003, %ecx
+        mov     $GUEST_LOW, %edi
+        addr16 rep stosb
+        mov     %ecx, %eax
+        note_eax
+        ret
+
+/* ---- Time ---- */
+
+piece tsc
+        take_lock
+        rdtsc
+        cmp     GUEST_TSC_LAST, %eax
+        jae     1f
+        incl    GUEST_TSC_BACK
+1:      mov     %eax, GUEST_TSC_LAST
+        drop_lock
+        ret
+
+piece tscp
+        rdtscp
+        add     %ecx, %eax
+        note_eax
+        ret
+
+/* ---- Exits that the vCPU alone sees ---- */
+
+piece cpuid
+        mov     $1, %eax
+        xor     %ecx, %ecx
+        cpuid
+        add     %ebx, %eax
+        note_eax
+        ret
+
+piece random
+        rdrand  %eax
+        note_eax
+        ret
+
+piece msr
+        mov     $0xc0000082, %ecx
+        rdmsr
+        add     $0x1000, %eax
+        add     %ebp, %eax
+        xor     %edx, %edx
+        wrmsr
+        note_eax
+        ret
+
+piece cr0
+        mov     %cr0, %eax
+        xor     $8, %eax
+        mov     %eax, %cr0
+        mov     %cr0, %eax
+        note_eax
+        ret
+
+piece dr
+        mov     %dr3, %eax
+        add     $7, %eax
+        mov     %eax, %dr3
+        mov     %dr7, %eax
+        note_eax
+        ret
+
+piece xcr0
+        xor     %ecx, %ecx
+        xor     %edx, %edx
+        mov     $3, %eax
+        xsetbv
+        mov     $7, %eax
+        xsetbv
+        ret
+
+piece pauses
+        mov     $25, %ecx
+1:      pause
+        dec     %ecx
+        jnz     1b
+        ret
+
+/* ---- Ports ---- */
+
+piece out
+        mov     $0x3f8, %dx
+        lea     'a'(%ebp), %eax
+        out     %al, %dx
+        ret
+
+piece in
+        mov     $0x3fd, %dx
+        mov     $-1, %eax
+        in      %dx, %al
+        in      $0x71, %al
+        note_eax
+        ret
+
+/* ---- The local APIC, as memory ---- */
+
+piece ipi
+        mov     %ebp, %eax
+        inc     %eax
+        cmp     GUEST_VCPUS, %eax
+        jb      1f
+        xor     %eax, %eax
+1:      shl     $24, %eax
+        mov     %eax, GUEST_APIC+0x310
+        movl    $0x4040, GUEST_APIC+0x300
+        ret
+
+piece ipi_others
+        movl    $0xc4041, GUEST_APIC+0x300
+        ret
+
+piece ipi_self
+        movl    $0x44042, GUEST_APIC+0x300
+        ret
+
+piece nmi
+        mov     %ebp, %eax
+        inc     %eax
+        cmp     GUEST_VCPUS, %eax
+        jb      1f
+        xor     %eax, %eax
+1:      shl     $24, %eax
+        mov     %eax, GUEST_APIC+0x310
+        movl    $0x4400, GUEST_APIC+0x300
+        ret
+
+piece timer
+        movl    $0x0b, GUEST_APIC+0x3e0
+        movl    $0x50, GUEST_APIC+0x320
+        movl    $2000, GUEST_APIC+0x380
+        ret
+
+piece timer_periodic
+        movl    $0x0b, GUEST_APIC+0x3e0
+        movl    $0x20051, GUEST_APIC+0x320
+        movl    $6000, GUEST_APIC+0x380
+        ret
+
+piece timer_count
+        mov     GUEST_APIC+0x390, %eax
+        note_eax
+        ret
+
+piece tpr
+        movl    $0x40, GUEST_APIC+0x80
+        mov     GUEST_APIC+0xa0, %eax
+        orl     $0x10, GUEST_APIC+0x80
+        xchg    %eax, GUEST_APIC+0x80
+        note_eax
+        movl    $0, GUEST_APIC+0x80
+        ret
+
+/* Its own timer wakes it; what comes first may. */
+piece halt
+        pushf
+        cli
+        call    guest_timer
+        sti
+        hlt
+        popf
+        ret
+
+/* ---- Shadows, flags, faults ---- */
+
+piece closed
+        pushf
+        cli
+        incl    GUEST_RACY
+        call    guest_work
+        sti
+        incl    GUEST_RACY
+        incl    GUEST_RACY
+        popf
+        ret
+
+/* The shadow of STI covers a REP, and one that reaches another page. */
+piece closed_rep
+        private
+        pushf
+        cli
+        call    guest_ipi_self
+        lea     GUEST_COPY+0xfe0(%ebx), %edi
+        mov     $60, %ecx
+        sti
+        rep stosb
+        popf
+        ret
+
+piece stack_segment
+        private
+        mov     %ss, %eax
+        mov     %eax, %ss
+        incl    GUEST_COUNT+8(%ebx)
+        mov     %eax, %ss
+        rdtsc
+        mov     %eax, %ss
+        mov     %eax, %ss
+        nop
+        ret
+
+/* Single steps. */
+piece trap
+        private
+        pushf
+        orl     $0x100, (%esp)
+        popf
+        incl    GUEST_COUNT+12(%ebx)
+        rdtsc
+        mov     %ss, %eax
+        mov     %eax, %ss
+        nop
+        lea     GUEST_COPY(%ebx), %edi
+        mov     $3, %ecx
+        rep stosb
+        pushf
+        andl    $~0x100, (%esp)
+        popf
+        ret
+
+piece fault
+        mov     $0x123456, %ecx
+        rdmsr
+        nop
+        ret
+
+piece undefined
+        vmcall
+        incl    GUEST_RACY
+        ret
+
+piece interrupt
+        int     $0x30
+        ret
+
+/* ---- Begin and end of a vCPU's program ---- */
+
+piece begin
+        movl    $0x1ff, GUEST_APIC+0xf0
+        movd    %ebp, %xmm0
+        sti
+        ret
+
+piece end
+        lock incl GUEST_DONE
+        test    %ebp, %ebp
+        jnz     2f
+1:      pause
+        mov     GUEST_DONE, %eax
+        cmp     GUEST_VCPUS, %eax
+        jne     1b
+        mov     $0x3f8, %dx
+        mov     GUEST_ATOMIC, %eax
+        out     %al, %dx
+        mov     GUEST_RACY, %eax
+        out     %al, %dx
+        mov     $0x501, %dx
+        mov     $7, %eax
+        out     %al, %dx
+2:      sti
+        hlt
+        jmp     2b
+
+/* ---- Handlers: they note vector, EIP and EFLAGS, in a ring of the vCPU's own. ---- */
+
+.macro  handler name, vector, skip, eoi
+        .balign 4
+        .globl  guest_on_\name
+guest_on_\name:
+        push    %eax
+        push    %ebx
+        push    %ecx
+        mov     $\vector, %eax
+        mov     12(%esp), %ecx
+        addl    $\skip, 12(%esp)
+        call    note_frame
+.if \eoi
+        movl    $0, GUEST_APIC+0xb0
+.endif
+        pop     %ecx
+        pop     %ebx
+        pop     %eax
+        iret
+.endm
+
+/* Past the call: return address, three registers, the frame. */
+note_frame:
+        private
+        add     20(%esp), %ecx
+        rolb    $1, %cl
+        add     24(%esp), %ecx
+        add     %eax, %ecx
+        mov     GUEST_TRACE_NEXT(%ebx), %eax
+        and     $0xff, %eax
+        add     %ecx, GUEST_TRACE(%ebx,%eax,4)
+        incl    GUEST_TRACE_NEXT(%ebx)
+        ret
+
+handler ipi, 0x40, 0, 1
+handler ipi_others, 0x41, 0, 1
+handler ipi_self, 0x42, 0, 1
+handler timer, 0x50, 0, 1
+handler nmi, 2, 0, 0
+handler undefined, 6, 3, 0
+handler interrupt, 0x30, 0, 0
+        .balign 4
+        .globl  guest_on_debug
+guest_on_debug:
+        push    %eax
+        push    %ebx
+        push    %ecx
+        mov     %dr6, %eax
+        mov     12(%esp), %ecx
+        call    note_frame
+        xor     %eax, %eax
+        mov     %eax, %dr6
+        pop     %ecx
+        pop     %ebx
+        pop     %eax
+        iret
+/* With an error code. */
+        .balign 4
+        .globl  guest_on_fault
+guest_on_fault:
+        add     $4, %esp
+        push    %eax
+        push    %ebx
+        push    %ecx
+        mov     $13, %eax
+        mov     12(%esp), %ecx
+        addl    $2, 12(%esp)
+        call    note_frame
+        pop     %ecx
+        pop     %ebx
+        pop     %eax
+        iret
+guest_code_end:
+
+/* Real mode: where a startup IPI leads. Page 9 is GUEST_SIPI_PAGE. */
+        .globl  guest_real, guest_real_end
+        .code16
+guest_real:
+        mov     $GUEST_SIPI_DATA, %edi
+        lock incl %ds:(%edi)
+        mov     %cs, %ax
+        addr32 mov %ax, 4(%edi)
+1:      hlt
+        jmp     1b
+guest_real_end:
+        .code64
+        .section .note.GNU-stack, "", @progbits
