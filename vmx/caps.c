@@ -174,6 +174,8 @@ static const char *const control_names[VMX_WORD_COUNT][32] = {
             [26] = "enable user wait and pause",
             [27] = "enable PCONFIG",
             [28] = "enable ENCLV exiting",
+            [30] = "VMM bus-lock detection",
+            [31] = "instruction timeout",
         },
     [VMX_WORD_EXIT] =
         {

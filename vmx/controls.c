@@ -52,9 +52,19 @@ static struct request ask_primary(const struct vmx_policy *policy)
                PRIMARY_SECONDARY_CONTROLS | (policy->exit_tsc ? PRIMARY_RDTSC_EXITING : 0) |
                (policy->exit_pause ? PRIMARY_PAUSE_EXITING : 0),
         .clear = PRIMARY_INTERRUPT_WINDOW | PRIMARY_NMI_WINDOW | PRIMARY_TPR_SHADOW | PRIMARY_IO_BITMAPS |
-                 PRIMARY_MONITOR_TRAP_FLAG,
+                 PRIMARY_MONITOR_TRAP_FLAG | PRIMARY_TSC_OFFSETTING | PRIMARY_TERTIARY_CONTROLS,
     };
 }
+
+/* What would let the guest do, or see, what the CPUID model does not have, or would cause exits of no use. */
+#define SECONDARY_UNWANTED                                                                                   \
+    (SECONDARY_APIC_ACCESSES | SECONDARY_DESCRIPTOR_TABLE_EXITING | SECONDARY_X2APIC_MODE |                  \
+     SECONDARY_APIC_REGISTERS | SECONDARY_VIRTUAL_INTERRUPT_DELIVERY | SECONDARY_PAUSE_LOOP_EXITING |        \
+     SECONDARY_INVPCID | SECONDARY_VM_FUNCTIONS | SECONDARY_VMCS_SHADOWING | SECONDARY_EPT_VIOLATION_VE |    \
+     SECONDARY_XSAVES | SECONDARY_PASID_TRANSLATION | SECONDARY_MODE_BASED_EXECUTE |                         \
+     SECONDARY_SUB_PAGE_WRITE | SECONDARY_PT_GUEST_PHYSICAL | SECONDARY_TSC_SCALING |                        \
+     SECONDARY_USER_WAIT_PAUSE | SECONDARY_PCONFIG | SECONDARY_BUS_LOCK_DETECTION |                          \
+     SECONDARY_INSTRUCTION_TIMEOUT)
 
 static struct request ask_secondary(const struct vmx_caps *caps, const struct vmx_policy *policy)
 {
@@ -62,12 +72,13 @@ static struct request ask_secondary(const struct vmx_caps *caps, const struct vm
 
     return (struct request){
         .set = SECONDARY_EPT | SECONDARY_UNRESTRICTED_GUEST | SECONDARY_WBINVD_EXITING |
+               (caps->raw.rdtscp ? SECONDARY_RDTSCP : 0) |
                (policy->exit_random && caps->raw.rdrand ? SECONDARY_RDRAND_EXITING : 0) |
                (policy->exit_random && caps->raw.rdseed ? SECONDARY_RDSEED_EXITING : 0),
-        .try_set = SECONDARY_RDTSCP | SECONDARY_INVPCID | (vpid ? SECONDARY_VPID : 0) |
+        /* A CPU without SGX has no control over ENCLS and ENCLV, and no such instructions. */
+        .try_set = SECONDARY_ENCLS_EXITING | SECONDARY_ENCLV_EXITING | (vpid ? SECONDARY_VPID : 0) |
                    (policy->pml ? SECONDARY_PML : 0),
-        .clear = SECONDARY_APIC_ACCESSES | SECONDARY_DESCRIPTOR_TABLE_EXITING | SECONDARY_X2APIC_MODE |
-                 SECONDARY_XSAVES | SECONDARY_VM_FUNCTIONS | SECONDARY_USER_WAIT_PAUSE,
+        .clear = SECONDARY_UNWANTED,
     };
 }
 
@@ -76,7 +87,7 @@ static struct request ask_exit(const struct vmx_policy *policy)
     return (struct request){
         .set = EXIT_SAVE_DEBUG_CONTROLS | EXIT_HOST_64BIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER |
                EXIT_LOAD_EFER | (policy->timer ? EXIT_SAVE_PREEMPTION_TIMER : 0),
-        .clear = EXIT_ACKNOWLEDGE_INTERRUPT,
+        .clear = EXIT_ACKNOWLEDGE_INTERRUPT | EXIT_SECONDARY_CONTROLS,
     };
 }
 

@@ -37,9 +37,10 @@ struct vmx_controls {
 
 /*
  * Always: external interrupts and NMIs exit, virtual NMIs; HLT, RDPMC, MONITOR, MWAIT, MOV DR, all I/O,
- * CR8 and WBINVD exit; MSR bitmaps; EPT with write-back 4-level tables, unrestricted guest; RDTSCP and
- * INVPCID work if the CPU has them; PAT, EFER and debug controls switch at entry and exit; INVLPG and
- * CR3 do not exit where the CPU allows that. #DB and #MC exit, no other exception does.
+ * CR8 and WBINVD exit, ENCLS and ENCLV where the CPU has them; MSR bitmaps; EPT with write-back 4-level
+ * tables, unrestricted guest; RDTSCP works if the CPU has it, INVPCID, XSAVES, UMWAIT and the like do not;
+ * PAT, EFER and debug controls switch at entry and exit; INVLPG and CR3 do not exit where the CPU allows
+ * that. #DB and #MC exit, no other exception does.
  *
  * False: *refusal names the first thing that the CPU refuses, and *controls is not to be used.
  */

@@ -73,6 +73,8 @@ enum vmx_secondary {
     SECONDARY_USER_WAIT_PAUSE = 1u << 26,
     SECONDARY_PCONFIG = 1u << 27,
     SECONDARY_ENCLV_EXITING = 1u << 28,
+    SECONDARY_BUS_LOCK_DETECTION = 1u << 30,
+    SECONDARY_INSTRUCTION_TIMEOUT = 1u << 31,
 };
 
 /* VM-exit controls (SDM 3C 25.7.1). */

@@ -13,7 +13,29 @@
 #define NO_LINK         UINT64_MAX /* VMCS link pointer without VMCS shadowing (SDM 3C 25.4.2) */
 #define DR7_ONE         UINT64_C(0x400)
 #define PML_LAST        511u
+#define EVERY_LEAF      UINT64_MAX
 #define SELECTOR_RPL_TI 7u
+
+/* Fields that exist only where their control may be set. */
+static void write_optional_controls(struct vmx_vcpu *vcpu)
+{
+    uint32_t secondary = vcpu->controls.word[VMX_WORD_SECONDARY];
+
+    if (secondary & SECONDARY_VPID) {
+        HV_CHECK(vcpu->vpid != 0); /* VPID 0 is the host's (SDM 3C 29.1) */
+        vmcs_write(VMCS_VPID, vcpu->vpid);
+    }
+    if (secondary & SECONDARY_PML) {
+        vmcs_write(VMCS_PML_ADDRESS, vcpu->pages.pml.pa.raw);
+        vmcs_write(VMCS_PML_INDEX, PML_LAST);
+    }
+    if (secondary & SECONDARY_ENCLS_EXITING) {
+        vmcs_write(VMCS_ENCLS_EXITING_BITMAP, EVERY_LEAF);
+    }
+    if (secondary & SECONDARY_ENCLV_EXITING) {
+        vmcs_write(VMCS_ENCLV_EXITING_BITMAP, EVERY_LEAF);
+    }
+}
 
 static void write_controls(struct vmx_vcpu *vcpu)
 {
@@ -36,14 +58,7 @@ static void write_controls(struct vmx_vcpu *vcpu)
     vmcs_write(VMCS_CR4_MASK, controls->cr4_mask);
     vmcs_write(VMCS_MSR_BITMAPS, vcpu->pages.msr_bitmap.pa.raw);
     vmcs_write(VMCS_TSC_OFFSET, 0);
-    if (controls->word[VMX_WORD_SECONDARY] & SECONDARY_VPID) {
-        HV_CHECK(vcpu->vpid != 0); /* VPID 0 is the host's (SDM 3C 29.1) */
-        vmcs_write(VMCS_VPID, vcpu->vpid);
-    }
-    if (controls->word[VMX_WORD_SECONDARY] & SECONDARY_PML) {
-        vmcs_write(VMCS_PML_ADDRESS, vcpu->pages.pml.pa.raw);
-        vmcs_write(VMCS_PML_INDEX, PML_LAST);
-    }
+    write_optional_controls(vcpu);
 }
 
 /* Guest fields that no guest state ever changes. */

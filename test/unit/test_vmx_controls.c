@@ -114,7 +114,7 @@ static void chunk_words(void **state)
                      PRIMARY_UNCONDITIONAL_IO);
     assert_int_equal(c.word[VMX_WORD_SECONDARY], SECONDARY_EPT | SECONDARY_RDTSCP | SECONDARY_WBINVD_EXITING |
                                                      SECONDARY_UNRESTRICTED_GUEST | SECONDARY_RDRAND_EXITING |
-                                                     SECONDARY_INVPCID | SECONDARY_RDSEED_EXITING);
+                                                     SECONDARY_ENCLS_EXITING | SECONDARY_RDSEED_EXITING);
     assert_int_equal(c.word[VMX_WORD_EXIT] & EXIT_ACKNOWLEDGE_INTERRUPT, 0);
     assert_int_equal(c.word[VMX_WORD_ENTRY] & ENTRY_IA32E_GUEST, 0);
     assert_int_equal(c.exception_bitmap, (1u << 1) | (1u << 18));
@@ -157,10 +157,13 @@ static void optional_words(void **state)
     assert_true(compute(&raw, &policy, &c, &refusal));
     assert_int_equal(c.word[VMX_WORD_SECONDARY] & (SECONDARY_VPID | SECONDARY_PML),
                      SECONDARY_VPID | SECONDARY_PML);
-    raw.secondary &= ~(BIT(32 + 17) | BIT(32 + 12));
+    raw.secondary &= ~(BIT(32 + 17) | BIT(32 + 15));
+    raw.secondary |= BIT(32 + 28);
     raw.ept_vpid &= ~BIT(41);
     assert_true(compute(&raw, &policy, &c, &refusal));
-    assert_int_equal(c.word[VMX_WORD_SECONDARY] & (SECONDARY_VPID | SECONDARY_PML | SECONDARY_INVPCID), 0);
+    assert_int_equal(c.word[VMX_WORD_SECONDARY] & (SECONDARY_VPID | SECONDARY_PML | SECONDARY_ENCLS_EXITING),
+                     0);
+    assert_int_equal(c.word[VMX_WORD_SECONDARY] & SECONDARY_ENCLV_EXITING, SECONDARY_ENCLV_EXITING);
     /* Without the TRUE MSRs, CR3 accesses exit whether wanted or not. */
     raw.basic &= ~BIT(55);
     assert_true(compute(&raw, &policy, &c, &refusal));
@@ -197,6 +200,10 @@ static const struct refused_case refused_cases[] = {
     {RAW(secondary), BIT(33), 0, "VMX capability", "enable EPT", "IA32_VMX_PROCBASED_CTLS2", 33, true},
     {RAW(secondary), BIT(39), 0, "secondary processor-based VM-execution controls", "unrestricted guest",
      "IA32_VMX_PROCBASED_CTLS2", 39, true},
+    {RAW(secondary), BIT(35), 0, "secondary processor-based VM-execution controls", "enable RDTSCP",
+     "IA32_VMX_PROCBASED_CTLS2", 35, true},
+    {RAW(secondary), 0, BIT(12), "secondary processor-based VM-execution controls", "enable INVPCID",
+     "IA32_VMX_PROCBASED_CTLS2", 12, false},
     {RAW(ept_vpid), BIT(21), 0, "VMX capability", "EPT accessed and dirty flags", "IA32_VMX_EPT_VPID_CAP", 21,
      true},
     {RAW(ept_vpid), BIT(6), 0, "VMX capability", "EPT 4-level page walk", "IA32_VMX_EPT_VPID_CAP", 6, true},
