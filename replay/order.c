@@ -56,7 +56,7 @@ static void reclaim(struct commit_order *order)
 
     while (order->tail < limit) {
         frame_free(order->pool, order_entry(order, order->tail)->old_frame);
-        order->tail++;
+        __atomic_store_n(&order->tail, order->tail + 1, __ATOMIC_RELEASE);
     }
 }
 
@@ -75,16 +75,25 @@ static bool frames_short(const struct commit_order *order)
     return frames_free(order->pool) < order->frames_low;
 }
 
+/*
+ * Far from full needs no lock: what is to be freed by then is freed in one go. The tail is read first, so
+ * that what is appended meanwhile counts. Where room was wanted, the lock is taken to say that there is some.
+ */
+static bool has_plenty(const struct commit_order *order, uint64_t need)
+{
+    uint64_t tail = __atomic_load_n(&order->tail, __ATOMIC_ACQUIRE);
+    uint64_t head = __atomic_load_n(&order->head, __ATOMIC_ACQUIRE);
+
+    return head - tail + need <= order->ring_size / 2 && frames_free(order->pool) >= 2 * order->frames_low &&
+           !order_room_wanted(order);
+}
+
 bool order_has_room(struct commit_order *order)
 {
     uint64_t need = (uint64_t)(order->vcpus + 1) * order->chunk_pages;
     bool room;
 
-    /* Far from full needs no lock: what is freed by then is freed in one go. */
-    if (__atomic_load_n(&order->head, __ATOMIC_RELAXED) - __atomic_load_n(&order->tail, __ATOMIC_RELAXED) +
-                need <=
-            order->ring_size / 2 &&
-        __atomic_load_n(&order->pool->free_count, __ATOMIC_RELAXED) >= 2 * order->frames_low)
+    if (has_plenty(order, need))
         return true;
     spin_lock(&order->lock);
     reclaim(order);

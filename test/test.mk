@@ -104,3 +104,19 @@ model: $(MODEL_BIN) ## all interleavings of small schedules, recorded and replay
 	@$(BUILD)/model/model-fine
 
 .PHONY: model
+
+# Threads on the commit order and the views under the thread sanitizer, for STRESS_SECONDS.
+STRESS_SECONDS ?= 4
+STRESS_CC      ?= clang
+STRESS_SRC     := test/stress/stress.c replay/order.c replay/view.c replay/frames.c hv/base/digest.c
+
+# There may be more threads than processors: who spins lets others run.
+$(BUILD)/stress/stress: $(STRESS_SRC) $(MODEL_HDR)
+	@mkdir -p $(@D)
+	$(STRESS_CC) -std=gnu11 -O1 -g $(WARN) -I. -DRV_HOST=1 -fsanitize=thread \
+	    -include sched.h "-D__builtin_ia32_pause()=sched_yield()" $(STRESS_SRC) -lpthread -o $@
+
+stress: $(BUILD)/stress/stress ## threads record and replay random chunks under the thread sanitizer
+	@$(BUILD)/stress/stress $(STRESS_SECONDS)
+
+.PHONY: stress

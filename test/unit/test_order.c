@@ -114,6 +114,24 @@ static void short_frames_park_whoever_rests_behind(void **state)
     rig_delete(rig);
 }
 
+/* Frames also come back without anyone's asking: then nobody shall make way any longer. */
+static void room_that_came_back_is_not_wanted(void **state)
+{
+    struct rig *rig = rig_new(RIG_FRAMES, 0);
+    uint32_t taken[RIG_FRAMES], count = 0;
+
+    (void)state;
+    for (; rig->pool.free_count >= 4; count++)
+        taken[count] = frame_alloc(&rig->pool, false);
+    assert_false(order_has_room(&rig->order));
+    assert_true(order_room_wanted(&rig->order));
+    while (count > 0)
+        frame_free(&rig->pool, taken[--count]);
+    assert_true(order_has_room(&rig->order));
+    assert_false(order_room_wanted(&rig->order));
+    rig_delete(rig);
+}
+
 static void token_is_one_actors_at_a_time(void **state)
 {
     struct rig *rig = rig_new(RIG_FRAMES, 0);
@@ -192,6 +210,7 @@ int main(void)
         cmocka_unit_test(replaced_frames_live_until_all_are_past),
         cmocka_unit_test(who_rests_is_parked_and_told),
         cmocka_unit_test(short_frames_park_whoever_rests_behind),
+        cmocka_unit_test(room_that_came_back_is_not_wanted),
         cmocka_unit_test(token_is_one_actors_at_a_time),
         cmocka_unit_test(running_digest_uses_both_halves),
         cmocka_unit_test(running_digest_continues),
