@@ -83,6 +83,54 @@ static void copy_and_compare_see_every_byte(void **state)
     assert_ptr_equal(frame_data(&pool, 3), memory[3]);
 }
 
+static uint64_t *word(uint32_t frame, uint32_t index)
+{
+    return (uint64_t *)(void *)memory[frame] + index;
+}
+
+static void change_digest_is_zero_only_where_nothing_changed(void **state)
+{
+    struct frame_pool pool;
+    uint64_t last = 0;
+
+    (void)state;
+    frames_init(&pool, memory[0], stack, COUNT, 0);
+    for (uint32_t i = 0; i < PAGE_SIZE / 8; i++)
+        *word(1, i) = *word(2, i) = *word(3, i) = i * UINT64_C(0x123456789abcdef);
+    assert_int_equal(frame_change_digest(&pool, 1, 2, 5), 0);
+    for (uint32_t i = 0; i < PAGE_SIZE / 8; i++) {
+        *word(2, i) ^= 1;
+        uint64_t d = frame_change_digest(&pool, 1, 2, 5);
+        assert_int_not_equal(d, 0);
+        assert_int_not_equal(d, last); /* the same bit of the next word is another change */
+        assert_int_equal(frame_change_digest(&pool, 3, 2, 5), d);
+        assert_int_not_equal(frame_change_digest(&pool, 1, 2, 6), d);
+        *word(2, i) ^= 1;
+        last = d;
+    }
+}
+
+/* Few changes are digested one by one, more in one go: every word counts on both sides of that. */
+static void change_digest_sees_each_of_many_changes(void **state)
+{
+    struct frame_pool pool;
+
+    (void)state;
+    frames_init(&pool, memory[0], stack, COUNT, 0);
+    for (uint32_t step = 1; step <= 128; step *= 2) {
+        memset(memory[1], 0, PAGE_SIZE);
+        memset(memory[2], 0, PAGE_SIZE);
+        for (uint32_t i = 3; i < PAGE_SIZE / 8; i += step)
+            *word(2, i) = i;
+        uint64_t d = frame_change_digest(&pool, 1, 2, 0);
+        for (uint32_t i = 0; i < PAGE_SIZE / 8; i++) {
+            *word(2, i) ^= UINT64_C(1) << 63;
+            assert_int_not_equal(frame_change_digest(&pool, 1, 2, 0), d);
+            *word(2, i) ^= UINT64_C(1) << 63;
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -90,6 +138,8 @@ int main(void)
         cmocka_unit_test(the_reserve_is_for_those_who_ask),
         cmocka_unit_test(all_that_is_freed_comes_back),
         cmocka_unit_test(copy_and_compare_see_every_byte),
+        cmocka_unit_test(change_digest_is_zero_only_where_nothing_changed),
+        cmocka_unit_test(change_digest_sees_each_of_many_changes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
