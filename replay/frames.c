@@ -71,7 +71,7 @@ bool frame_equal(const struct frame_pool *pool, uint32_t a, uint32_t b)
 }
 
 #define WORDS  (PAGE_SIZE / 8)
-#define SPARSE 16u /* changed words that are digested one by one */
+#define SPARSE 6u /* changed words that are digested one by one */
 
 /* The first word from `from` on that differs, or WORDS. */
 static uint32_t next_difference(const uint64_t *a, const uint64_t *b, uint32_t from)

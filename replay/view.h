@@ -22,8 +22,8 @@ struct view_page {
     uint8_t reserved[3];
 };
 
-#define VIEW_HEAT_MAX   4u
-#define VIEW_HEAT_AHEAD 2u /* from here on a page is copied before the first write */
+#define VIEW_HEAT_MAX   6u
+#define VIEW_HEAT_AHEAD 3u /* from here on a page is copied before the first write */
 
 struct view_ops {
     void *ctx;
