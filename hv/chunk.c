@@ -232,12 +232,15 @@ static enum chunk_stop stop_of(enum exit_step step)
     }
 }
 
-static bool at_expected_place(struct vcpu *vcpu)
+/* Whether the search for the recorded end waits for this place: an injection here must be looked at first. */
+static bool at_awaited_place(struct vcpu *vcpu)
 {
     const struct rec_chunk *expected = vcpu->expected;
+    const struct vmx_vcpu *vmx = &vcpu->vmx;
 
     return expected && expected->end == REC_END_POSITION &&
-           vmx_get_linear_rip(&vcpu->vmx) == expected->position.rip;
+           vmx_get_linear_rip(&vcpu->vmx) ==
+               (vmx->breakpoint_armed ? vmx->breakpoint : expected->position.rip);
 }
 
 enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
@@ -248,7 +251,7 @@ enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
     while (!vm_stopping(vcpu->vm)) {
         enum exit_step step;
         if (vcpu_would_inject(vcpu)) {
-            if (!vcpu->passed && at_expected_place(vcpu))
+            if (!vcpu->passed && at_awaited_place(vcpu))
                 return CHUNK_INJECT;
             take_back_resume_flag(vcpu);
         }

@@ -19,7 +19,7 @@ enum chunk_stop {
     CHUNK_ENDED,      /* by an exit of its own: vcpu->end and vcpu->act */
     CHUNK_TIMER,      /* the ticks given ran out */
     CHUNK_BREAKPOINT, /* the armed breakpoint was reached */
-    CHUNK_INJECT,     /* replay: an event would be injected at the place looked for */
+    CHUNK_INJECT,     /* replay: an event would be injected at the armed breakpoint or the recorded end */
     CHUNK_NO_PAGE,    /* no private copy for a write: the chunk cannot go on */
     CHUNK_STOPPED,    /* the machine stops */
 };

@@ -71,6 +71,17 @@ static bool event_set(struct vcpu *vcpu)
     return (event.info & VMX_INFO_VALID) != 0;
 }
 
+/*
+ * An event between two iterations of a REP pushes RF = 1 (SDM 3B 18.3.1.1), and the handler's IRET would then
+ * carry the guest past the breakpoint that looks for a place in the rest of the REP. RF has no other meaning
+ * to a guest, whose own breakpoints are virtual: so no event that is injected pushes it.
+ */
+static void clear_resume_flag(struct vcpu *vcpu)
+{
+    if (vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF)
+        vmx_resume_flag(&vcpu->vmx, false);
+}
+
 bool vcpu_would_inject(struct vcpu *vcpu)
 {
     if (!vcpu->state->nmi_pending && pending_vector(vcpu) < 0)
@@ -97,9 +108,11 @@ void vcpu_deliver(struct vcpu *vcpu)
         if (nmi_waits && vmx_can_take_nmi(&vcpu->vmx)) {
             state->nmi_pending--;
             nmi_waits = state->nmi_pending != 0;
+            clear_resume_flag(vcpu);
             vmx_inject_nmi(&vcpu->vmx);
         } else if (vector >= 0 && vmx_can_take_interrupt(&vcpu->vmx)) {
             vlapic_deliver(&state->lapic, (uint8_t)vector);
+            clear_resume_flag(vcpu);
             vmx_inject_interrupt(&vcpu->vmx, (uint8_t)vector);
             vector = pending_vector(vcpu);
         }
@@ -354,6 +367,7 @@ static enum exit_step handle_exception(struct vcpu *vcpu, const struct vmx_exit 
     if (vmx_breakpoint_hit(&vcpu->vmx, exit))
         return EXIT_BREAKPOINT;
     HV_CHECK(exit->exception.vector == VECTOR_DB);
+    clear_resume_flag(vcpu);
     vmx_deliver_debug(&vcpu->vmx, &exit->exception);
     return EXIT_RESUME;
 }

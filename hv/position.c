@@ -15,7 +15,6 @@ void position_first_guess(struct vcpu *vcpu)
     if (vcpu->margin_learned == 0)
         vcpu->margin_learned = MARGIN_FIRST;
     vcpu->margin = vcpu->margin_learned;
-    vcpu->skip = 0;
 }
 
 void position_next_guess(struct vcpu *vcpu)
@@ -108,74 +107,101 @@ static bool rep_may_lead_there(struct vcpu *vcpu, const struct insn_rep *rep, ui
     return registers_agree(vcpu, gpr);
 }
 
+/* RCX with `count` iterations to go, as the REP itself would leave it. */
+static uint64_t rep_counter(uint64_t rcx, uint64_t count, uint64_t mask)
+{
+    return mask == UINT64_C(0xffff) ? (rcx & ~mask) | count : count;
+}
+
 /*
  * Runs `count` iterations of the REP at RIP: with RCX = count the processor stops by itself at the next
- * instruction, where the breakpoint waits. Then the place is as the recording was cut: RIP back at the REP,
- * RCX what was left.
+ * instruction, where the breakpoint waits. Then the place is as if the REP had been cut: RIP back at the REP,
+ * RCX what was left; or behind it, where CMPS or SCAS came to their end. Either way the guest can go on from
+ * there. MISSED means just that.
  */
 static enum position_result rep_run(struct vcpu *vcpu, const struct insn_rep *rep, uint64_t count)
 {
     uint64_t rip = vmx_get_rip(&vcpu->vmx), linear = vmx_get_linear_rip(&vcpu->vmx);
-    uint64_t mask = width_mask(rep->addr_size);
+    uint64_t mask = width_mask(rep->addr_size), rcx = vcpu->vmx.gpr[GPR_RCX], rest;
     enum chunk_stop stop;
 
-    vmx_set_gpr(&vcpu->vmx, GPR_RCX, (vcpu->vmx.gpr[GPR_RCX] & ~mask) | count);
+    vmx_set_gpr(&vcpu->vmx, GPR_RCX, rep_counter(rcx, count, mask));
     vmx_breakpoint_arm(&vcpu->vmx, linear + rep->length);
     vmx_resume_flag(&vcpu->vmx, false);
+    vcpu->resume_flag = false;
     stop = chunk_run(vcpu, POSITION_SLACK);
     vmx_breakpoint_disarm(&vcpu->vmx);
     if (stop == CHUNK_STOPPED)
         return POSITION_STOPPED;
-    if (stop != CHUNK_BREAKPOINT || (vcpu->vmx.gpr[GPR_RCX] & mask))
-        return stop == CHUNK_NO_PAGE ? POSITION_NO_PAGE : POSITION_MISSED;
-    vmx_set_rip(&vcpu->vmx, rip);
-    vmx_set_gpr(&vcpu->vmx, GPR_RCX, vcpu->expected->position.rcx);
-    settle_flags(vcpu);
-    return whole_state_agrees(vcpu) ? POSITION_FOUND : POSITION_MISSED;
+    if (stop == CHUNK_NO_PAGE)
+        return POSITION_NO_PAGE;
+    /* A window that the first iteration opened exits before the breakpoint does (SDM 3C 26.2). */
+    if (stop != CHUNK_BREAKPOINT && stop != CHUNK_INJECT)
+        return POSITION_LOST;
+    rest = vcpu->vmx.gpr[GPR_RCX] & mask;
+    if (rest == 0)
+        vmx_set_rip(&vcpu->vmx, rip);
+    vmx_set_gpr(&vcpu->vmx, GPR_RCX, rep_counter(rcx, (rcx & mask) - count + rest, mask));
+    return POSITION_MISSED;
 }
 
-static enum position_result compare_rep(struct vcpu *vcpu, bool *here)
+/* At the REP, with the recorded count: what the log tells of the flags is put in, and taken back if it is
+ * another place. */
+static enum position_result compare_here(struct vcpu *vcpu)
 {
-    uint8_t bytes[INSN_MAX_BYTES];
-    struct insn_rep rep;
-    uint64_t mask, left, count;
+    uint64_t rflags = vmx_get_rflags(&vcpu->vmx), rcx = vcpu->vmx.gpr[GPR_RCX];
+    bool resume_flag = vcpu->resume_flag;
 
-    *here = false;
+    if (!registers_agree(vcpu, vcpu->vmx.gpr))
+        return POSITION_MISSED;
+    vmx_set_gpr(&vcpu->vmx, GPR_RCX, vcpu->expected->position.rcx);
+    settle_flags(vcpu);
+    if (whole_state_agrees(vcpu))
+        return POSITION_FOUND;
+    vmx_set_gpr(&vcpu->vmx, GPR_RCX, rcx);
+    vmx_set_rflags(&vcpu->vmx, rflags);
+    vcpu->resume_flag = resume_flag;
+    return POSITION_MISSED;
+}
+
+static enum position_result compare_rep(struct vcpu *vcpu)
+{
+    uint64_t here = vmx_get_linear_rip(&vcpu->vmx), mask, left, count;
+    uint8_t bytes[INSN_MAX_BYTES];
+    enum position_result result;
+    struct insn_rep rep;
+
     if (!insn_rep_string(bytes, access_fetch(vcpu, bytes), access_insn_mode(vcpu), &rep))
         return POSITION_MISSED;
     mask = width_mask(rep.addr_size);
     left = vcpu->expected->position.rcx & mask;
-    if ((vcpu->vmx.gpr[GPR_RCX] & mask) < left)
-        return POSITION_MISSED;
-    count = (vcpu->vmx.gpr[GPR_RCX] & mask) - left;
-    /* An event that is due here would have come before the next iteration. */
-    if (count && vcpu_would_inject(vcpu))
-        return POSITION_MISSED;
-    if (!rep_may_lead_there(vcpu, &rep, count) || vcpu->seen++ < vcpu->skip)
-        return POSITION_MISSED;
-    *here = true;
-    if (count)
-        return rep_run(vcpu, &rep, count);
-    settle_flags(vcpu);
-    return whole_state_agrees(vcpu) ? POSITION_FOUND : POSITION_MISSED;
+    while (vmx_get_linear_rip(&vcpu->vmx) == here && (vcpu->vmx.gpr[GPR_RCX] & mask) >= left) {
+        count = (vcpu->vmx.gpr[GPR_RCX] & mask) - left;
+        if (count == 0)
+            return compare_here(vcpu);
+        /* An event that is due here comes before the next iteration; a single step after it. */
+        if (vcpu_would_inject(vcpu) || (vmx_get_rflags(&vcpu->vmx) & RFLAGS_TF) ||
+            !rep_may_lead_there(vcpu, &rep, count))
+            return POSITION_MISSED;
+        /* After the first iteration a shadow ends, and an event may be due then. */
+        if (vmx_get_interruptibility(&vcpu->vmx) & VMX_SHADOWS)
+            count = 1;
+        result = rep_run(vcpu, &rep, count);
+        if (result != POSITION_MISSED)
+            return result;
+    }
+    return POSITION_MISSED;
 }
 
 /* ---- The search ---- */
 
-/* Compares the present place with the recorded one; *dead: this run of the chunk is spoilt. */
-static enum position_result compare(struct vcpu *vcpu, bool *dead)
+/* Compares the present place with the recorded one; after MISSED the guest can go on. */
+static enum position_result compare(struct vcpu *vcpu)
 {
-    enum position_result result;
-
-    *dead = false;
     if (vmx_get_linear_rip(&vcpu->vmx) != vcpu->expected->position.rip)
         return POSITION_MISSED;
-    if (vcpu->expected->flags & REC_F_REP) {
-        result = compare_rep(vcpu, dead);
-        if (*dead && result == POSITION_MISSED)
-            vcpu->skip++;
-        return result;
-    }
+    if (vcpu->expected->flags & REC_F_REP)
+        return compare_rep(vcpu);
     if (!registers_agree(vcpu, vcpu->vmx.gpr) || !whole_state_agrees(vcpu))
         return POSITION_MISSED;
     settle_flags(vcpu);
@@ -194,8 +220,7 @@ static enum chunk_stop approach(struct vcpu *vcpu)
     do {
         stop = chunk_run(vcpu, (uint32_t)(duration - vcpu->margin - chunk_spent(vcpu)));
         if (stop == CHUNK_INJECT) {
-            bool dead;
-            if (compare(vcpu, &dead) == POSITION_FOUND || dead)
+            if (compare(vcpu) == POSITION_FOUND)
                 return stop;
             vcpu->passed = true;
         }
@@ -209,9 +234,8 @@ static enum position_result search(struct vcpu *vcpu)
     enum chunk_stop stop = CHUNK_BREAKPOINT;
 
     for (;;) {
-        bool dead;
-        enum position_result result = compare(vcpu, &dead);
-        if (result == POSITION_FOUND || dead)
+        enum position_result result = compare(vcpu);
+        if (result != POSITION_MISSED)
             return result;
         vcpu->passed = true;
         if (vmx_get_linear_rip(&vcpu->vmx) == vcpu->expected->position.rip && stop == CHUNK_BREAKPOINT) {
@@ -236,7 +260,6 @@ static enum position_result search(struct vcpu *vcpu)
 
 enum position_result position_find(struct vcpu *vcpu)
 {
-    vcpu->seen = 0;
     switch (approach(vcpu)) {
     case CHUNK_TIMER:
     case CHUNK_INJECT:

@@ -15,6 +15,7 @@
 enum position_result {
     POSITION_FOUND,
     POSITION_MISSED, /* not found: the guess was too late, or the replay differs */
+    POSITION_LOST,   /* likewise: the run was spoilt while it was looked at */
     POSITION_NO_PAGE,
     POSITION_STOPPED,
 };

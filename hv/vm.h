@@ -185,8 +185,6 @@ struct vcpu {
     const struct rec_chunk *expected;
     uint64_t margin;         /* how long before the recorded duration's end the breakpoint is armed */
     uint64_t margin_learned; /* what the next chunk tries first */
-    uint32_t skip;           /* places that looked right before the run was spoilt: pass them */
-    uint32_t seen;
     struct vcpu_found found;
     bool flush;       /* INVEPT before every entry */
     bool passed;      /* this place was compared: go on */

@@ -118,6 +118,11 @@ uint32_t fake_guest_count(const struct fake_guest *guest, const char *name)
     return count * guest->rounds;
 }
 
+const char *fake_piece_name(uint32_t index)
+{
+    return index < ARRAY_LEN(pieces) ? pieces[index].name : NULL;
+}
+
 /* ---- Loading ---- */
 
 struct writer {

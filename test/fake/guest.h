@@ -35,6 +35,9 @@ struct fake_guest {
 /* How often the guest will have run a piece when it ends, over all vCPUs. */
 uint32_t fake_guest_count(const struct fake_guest *guest, const char *piece);
 
+/* The name of piece `index`, NULL past the last. */
+const char *fake_piece_name(uint32_t index);
+
 /* Writes the program into `memory` (GUEST_BYTES). */
 void fake_guest_load(const struct fake_guest *guest, uint8_t *memory);
 /* The state in which vCPU `index` begins. */

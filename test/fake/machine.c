@@ -21,7 +21,8 @@
 #define COMMIT_SLOTS 64u
 #define FRAMES_LOW   8u /* per vCPU */
 #define WRITER_BYTES 32768u
-#define LOG_MEMORY   (24u << 20)
+#define LOG_MEMORY   (UINT64_C(1) << 18) /* and so much for each byte of log: */
+#define LOG_EXPANDS  160u
 #define LIVE_OBJECTS 256u
 
 struct machine {
@@ -51,7 +52,7 @@ struct fake_machine_config fake_machine_defaults(const struct fake_guest *guest,
                                                   .accessed_on_violation = seed & 1,
                                                   .rep_cut_sets_rf = seed & 2},
                                         .seed = seed,
-                                        .chunk_ticks = 400,
+                                        .chunk_ticks = 60 + (uint32_t)(seed * 37 % 500),
                                         .chunk_min = 20,
                                         .chaos = 60,
                                         .pause_limit = 8,
@@ -62,15 +63,19 @@ struct fake_machine_config fake_machine_defaults(const struct fake_guest *guest,
 /* ---- Making it ---- */
 
 /* Objects of their own, so that the sanitizers see what leaves one. */
-static void *make(struct machine *m, size_t bytes)
+static void *make_dirty(struct machine *m, size_t bytes)
 {
     void *object = NULL;
 
     HV_CHECK(m->object_count < LIVE_OBJECTS);
     HV_CHECK(posix_memalign(&object, PAGE_SIZE, bytes) == 0);
-    memset(object, 0, bytes);
     m->objects[m->object_count++] = object;
     return object;
+}
+
+static void *make(struct machine *m, size_t bytes)
+{
+    return memset(make_dirty(m, bytes), 0, bytes);
 }
 
 static void make_memory(struct machine *m, bool replaying)
@@ -396,10 +401,11 @@ static void read_log(struct machine *m, struct mem *mem)
 {
     const struct fake_machine_config *c = m->config;
     struct vm_replay *replay = &m->vm->replay;
-    uint8_t *room = make(m, LOG_MEMORY);
+    uint64_t room = ALIGN_UP(LOG_MEMORY + c->log_bytes * LOG_EXPANDS, (uint64_t)PAGE_SIZE);
+    uint64_t start = (uint64_t)(uintptr_t)make_dirty(m, room);
 
     *mem = (struct mem){0};
-    HV_CHECK(mem_add(mem, (uint64_t)(uintptr_t)room, (uint64_t)(uintptr_t)room + LOG_MEMORY));
+    HV_CHECK(mem_add(mem, start, start + room));
     HV_CHECK(replay_log_read(replay, c->log, c->log_bytes, mem));
     HV_CHECK(replay_log_fits_machine(&replay->header, m->vm->vcpu_count, GUEST_BYTES));
     HV_CHECK(replay_log_fits_guest(&replay->header, &m->vm->header));

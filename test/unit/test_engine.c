@@ -1,0 +1,156 @@
+/*
+ * The engine on fake processors: guests that race are recorded, and replayed on processors that differ in
+ * timing, in what their TLBs hold, and in the order in which they are served. All must come out the same.
+ *
+ * A run that failed is found again by its seed: build/unit/test_engine SEED [PIECE] runs just that one.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "test/fake/machine.h"
+
+#define DIFFERENCE_BYTES 600u
+
+static void blame(const struct fake_machine_config *c, const char *what, const char *how)
+{
+    const struct fake_guest *g = c->guest;
+
+    fail_msg("%s: guest seed %llu, pieces %#x%s%s, vCPUs %u: %s", what, (unsigned long long)g->seed,
+             g->pieces, g->only ? ", only " : "", g->only ? g->only : "", g->vcpus, how);
+}
+
+/* What must hold of a guest that ran to its end, whatever the order of things was. */
+static void check_guest(const struct fake_machine_config *c, const struct fake_result *r)
+{
+    const struct fake_guest *g = c->guest;
+    uint32_t locked = fake_guest_word(r->memory, GUEST_LOCKED1);
+
+    if (r->outcome.outcome != REC_OUTCOME_EXIT || r->outcome.status != 7)
+        blame(c, "the guest's end", r->outcome.reason);
+    if (fake_guest_word(r->memory, GUEST_ATOMIC) != fake_guest_count(g, "atomic"))
+        blame(c, "the atomic counter", "lost or doubled");
+    if (locked != fake_guest_count(g, "lock") || locked != fake_guest_word(r->memory, GUEST_LOCKED2))
+        blame(c, "the counters under the lock", "lost or doubled");
+    if (fake_guest_word(r->memory, GUEST_HISTORY_NEXT) != fake_guest_count(g, "history"))
+        blame(c, "the history", "lost or doubled");
+    if (fake_guest_word(r->memory, GUEST_TSC_BACK) != 0)
+        blame(c, "guest time", "went back");
+}
+
+static void compare(const struct fake_machine_config *c, const char *what, const struct fake_result *recorded,
+                    struct fake_result *replayed)
+{
+    char text[DIFFERENCE_BYTES];
+
+    if (fake_results_differ(recorded, replayed, text, sizeof(text)))
+        blame(c, what, text);
+    fake_result_delete(replayed);
+}
+
+/* The same log on processors of the same kind, served in another order. */
+static void replay_alike(struct fake_machine_config c, const struct fake_result *recorded)
+{
+    c.seed = c.seed * 3 + 1;
+    c.model.seed = c.seed;
+    compare(&c, "replay", recorded, fake_replay(&c));
+}
+
+/* On others: slower at other places, with smaller TLBs, busy hosts, and less patience between commits. */
+static void replay_elsewhere(struct fake_machine_config c, const struct fake_result *recorded)
+{
+    c.seed = c.seed * 5 + 2;
+    c.model.seed = c.seed;
+    c.model.evict = 60;
+    c.model.speculate = 30;
+    c.model.host_events = 10;
+    c.model.slow = 100;
+    c.model.slow_ticks = 6;
+    c.model.accessed_on_violation = !c.model.accessed_on_violation;
+    c.model.rep_cut_sets_rf = !c.model.rep_cut_sets_rf;
+    c.spare_frames /= 2;
+    compare(&c, "replay elsewhere", recorded, fake_replay(&c));
+}
+
+/* One chunk after the other, in the order of their commits: what the log says must be a serial execution. */
+static void replay_serially(struct fake_machine_config c, const struct fake_result *recorded)
+{
+    c.seed = c.seed * 7 + 3;
+    c.serial = true;
+    compare(&c, "serial replay", recorded, fake_replay(&c));
+}
+
+static void check_pair(struct fake_machine_config *c)
+{
+    struct fake_result *recorded = fake_record(c);
+
+    check_guest(c, recorded);
+    c->log = recorded->log;
+    c->log_bytes = recorded->log_bytes;
+    replay_alike(*c, recorded);
+    replay_elsewhere(*c, recorded);
+    replay_serially(*c, recorded);
+    fake_result_delete(recorded);
+}
+
+static struct fake_guest guest_of(uint64_t seed)
+{
+    return (struct fake_guest){
+        .pieces = PIECES_ALL, .calls = 18, .rounds = 3, .seed = seed, .vcpus = 1 + (uint32_t)(seed % 3)};
+}
+
+static void run_seeds(uint64_t first, uint64_t count, uint32_t pieces, const char *only)
+{
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        struct fake_guest guest = guest_of(seed);
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+
+        guest.pieces = pieces;
+        guest.only = only;
+        check_pair(&config);
+    }
+}
+
+static void mixed_guests(void **state)
+{
+    (void)state;
+    run_seeds(1, 150, PIECES_ALL, NULL);
+}
+
+/* Each kind of thing by itself meets itself more often. */
+static void guests_of_one_kind(void **state)
+{
+    (void)state;
+    for (uint32_t set = 1; set < PIECES_ALL; set <<= 1)
+        run_seeds(1000 + set, 12, set, NULL);
+    run_seeds(2000, 20, PIECES_REP | PIECES_IPI | PIECES_TIMER | PIECES_FLAGS, NULL);
+    run_seeds(2100, 20, PIECES_SHARED | PIECES_TIME, NULL);
+}
+
+static void guests_of_one_piece(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; fake_piece_name(i); i++)
+        run_seeds(3000 + 10 * i, 3, PIECES_ALL, fake_piece_name(i));
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mixed_guests),
+        cmocka_unit_test(guests_of_one_kind),
+        cmocka_unit_test(guests_of_one_piece),
+    };
+
+    if (argc > 1) {
+        run_seeds(strtoull(argv[1], NULL, 0), 1, PIECES_ALL, argc > 2 ? argv[2] : NULL);
+        return 0;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
