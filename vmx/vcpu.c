@@ -146,8 +146,8 @@ static void write_host_segments(void)
     struct table_register gdt, idt;
     uint16_t tr = read_tr();
 
-    __asm__ volatile("sgdt %0" : "=m"(gdt));
-    __asm__ volatile("sidt %0" : "=m"(idt));
+    sgdt(&gdt);
+    sidt(&idt);
     vmcs_write(VMCS_HOST_ES_SELECTOR, read_es());
     vmcs_write(VMCS_HOST_CS_SELECTOR, read_cs());
     vmcs_write(VMCS_HOST_SS_SELECTOR, read_ss());

@@ -306,6 +306,16 @@ static inline void lidt(const struct table_register *r)
     __asm__ volatile("lidt %0" ::"m"(*r) : "memory");
 }
 
+static inline void sgdt(struct table_register *r)
+{
+    __asm__ volatile("sgdt %0" : "=m"(*r));
+}
+
+static inline void sidt(struct table_register *r)
+{
+    __asm__ volatile("sidt %0" : "=m"(*r));
+}
+
 static inline void ltr(uint16_t selector)
 {
     __asm__ volatile("ltr %0" ::"r"(selector) : "memory");
