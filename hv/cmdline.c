@@ -22,6 +22,7 @@ static const char *const selftest_names[] = {
 };
 static const char *const bool_names[] = {"off", "on"};
 static const char *const apic_names[] = {"auto", "xapic"};
+static const char *const report_names[] = {"short", "full"};
 
 #define CHOICE(a)                                                                                            \
     {                                                                                                        \
@@ -34,6 +35,7 @@ static const struct choice ends = CHOICE(end_names);
 static const struct choice selftests = CHOICE(selftest_names);
 static const struct choice bools = CHOICE(bool_names);
 static const struct choice apics = CHOICE(apic_names);
+static const struct choice reports = CHOICE(report_names);
 
 /* A word's value: points into the line, not terminated. */
 struct text {
@@ -204,6 +206,17 @@ static bool set_apic(struct hv_options *o, struct text t)
     return good;
 }
 
+static bool set_report(struct hv_options *o, struct text t)
+{
+    uint32_t value;
+    bool good = parse_choice(t, &reports, &value);
+
+    if (good) {
+        o->full_report = value;
+    }
+    return good;
+}
+
 static bool set_mem(struct hv_options *o, struct text t)
 {
     return parse_size(t, &o->guest_memory);
@@ -272,14 +285,15 @@ static const struct {
     const char *name;
     bool (*set)(struct hv_options *options, struct text value);
 } words[] = {
-    {"mode", set_mode},   {"mem", set_mem},
-    {"vcpus", set_vcpus}, {"chunk", set_chunk},
-    {"log", set_log},     {"min-chunk", set_min_chunk},
-    {"pause", set_pause}, {"stride", set_stride},
-    {"chaos", set_chaos}, {"baud", set_baud},
-    {"seed", set_seed},   {"verify", set_verify},
-    {"end", set_end},     {"msg-port-e9", set_msg_port_e9},
-    {"apic", set_apic},   {"selftest", set_selftest},
+    {"mode", set_mode},         {"mem", set_mem},
+    {"vcpus", set_vcpus},       {"chunk", set_chunk},
+    {"log", set_log},           {"min-chunk", set_min_chunk},
+    {"pause", set_pause},       {"stride", set_stride},
+    {"chaos", set_chaos},       {"baud", set_baud},
+    {"seed", set_seed},         {"verify", set_verify},
+    {"end", set_end},           {"msg-port-e9", set_msg_port_e9},
+    {"report", set_report},     {"apic", set_apic},
+    {"selftest", set_selftest},
 };
 
 struct hv_options cmdline_defaults(void)
@@ -290,7 +304,7 @@ struct hv_options cmdline_defaults(void)
         .end = END_HALT,
         .guest_memory = UINT64_C(64) << 20,
         .chunk = 100000,
-        .min_chunk = 1000,
+        .min_chunk = 20000,
         .pause = 64,
         .stride = 20,
         .baud = BAUD_MAX,

@@ -55,6 +55,7 @@ struct hv_options {
     uint64_t seed;
     enum hv_selftest selftest;
     bool verify;      /* compute and check digests */
+    bool full_report; /* the start-up report lists all that was looked at */
     bool msg_port_e9; /* messages go to port 0xE9 as well */
     bool xapic;       /* use xAPIC mode even where the CPU has x2APIC */
 };

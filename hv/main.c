@@ -161,7 +161,7 @@ static void print_report_line(void *context, bool important, const char *line)
 static void check_requirements(struct hv_state *hv)
 {
     prepare_cpus(hv);
-    report_print(&hv->report, print_report_line, NULL);
+    report_print(&hv->report, hv->options.full_report, print_report_line, NULL);
     if (!report_good(&hv->report)) {
         machine_end(MACHINE_REFUSED);
     }

@@ -5,6 +5,8 @@
 #include "hv/cpu/cpuid.h"
 #include "hv/cpu/msr.h"
 #include "hv/cpu/smp.h"
+#include "hv/host_cpuid.h"
+#include "hv/probe.h"
 #include "hv/state.h"
 #include "vmx/vmx.h"
 
@@ -76,10 +78,10 @@ void prepare_cpus(struct hv_state *hv)
         .cpuid =
             {
                 .version = cpuid_if(CPUID_VERSION),
-                .features = cpuid_if(CPUID_FEATURES),
                 .perfmon = cpuid_if(CPUID_PERFMON),
                 .ext_power = cpuid_if(CPUID_EXT_POWER),
             },
+        .host_cpuid = host_cpuid,
         .cpus_listed = hv->acpi.count + hv->acpi.left_out,
         .vcpus_asked = hv->options.vcpus,
         .memory_free = mem_free_bytes(&hv->mem),
@@ -98,4 +100,7 @@ void prepare_cpus(struct hv_state *hv)
     input.cpu_closed = find_closed(hv);
     input.cpu_different = find_different(hv);
     report_fill(&hv->report, &input);
+    if (report_good(&hv->report)) {
+        hv->report.mtf = probe_mtf(&hv->report.caps, &hv->mem);
+    }
 }

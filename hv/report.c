@@ -8,36 +8,39 @@
 #include "vmx/controls.h"
 
 #define CPUID_1_ECX   "CPUID.1:ECX"
-#define CPUID_7_EBX   "CPUID.7:EBX"
 #define CPUID_EXT_EDX "CPUID.80000007H:EDX"
 
-/* The VMX features that the report shows, and whether Retrovisor can do without. */
+/* The VMX features that the report shows, and whether Retrovisor can do without. `brief`: in one line. */
 static const struct {
     enum vmx_feature feature;
     bool required;
+    const char *brief;
 } vmx_items[] = {
-    {VMX_HAS_SECONDARY_CONTROLS, true},
-    {VMX_HAS_EPT, true},
-    {VMX_HAS_EPT_4LEVEL, true},
-    {VMX_HAS_EPT_WRITE_BACK, true},
-    {VMX_HAS_EPT_AD, true},
-    {VMX_HAS_EPT_2M, false},
-    {VMX_HAS_INVEPT, true},
-    {VMX_HAS_INVEPT_SINGLE, true},
-    {VMX_HAS_INVEPT_ALL, false},
-    {VMX_HAS_PREEMPTION_TIMER, true},
-    {VMX_HAS_SAVE_TIMER, false},
-    {VMX_HAS_UNRESTRICTED_GUEST, true},
-    {VMX_HAS_VIRTUAL_NMIS, true},
-    {VMX_HAS_PML, false},
-    {VMX_HAS_MTF, false},
-    {VMX_HAS_VPID, false},
+    {VMX_HAS_SECONDARY_CONTROLS, true, NULL},
+    {VMX_HAS_EPT, true, "EPT"},
+    {VMX_HAS_EPT_4LEVEL, true, NULL},
+    {VMX_HAS_EPT_WRITE_BACK, true, NULL},
+    {VMX_HAS_EPT_AD, true, "EPT A/D flags"},
+    {VMX_HAS_EPT_2M, false, NULL},
+    {VMX_HAS_INVEPT, true, NULL},
+    {VMX_HAS_INVEPT_SINGLE, true, NULL},
+    {VMX_HAS_INVEPT_ALL, false, NULL},
+    {VMX_HAS_PREEMPTION_TIMER, true, "preemption timer"},
+    {VMX_HAS_SAVE_TIMER, false, NULL},
+    {VMX_HAS_UNRESTRICTED_GUEST, true, "unrestricted guest"},
+    {VMX_HAS_VIRTUAL_NMIS, true, NULL},
+    {VMX_HAS_PML, false, "PML"},
+    {VMX_HAS_MTF, false, NULL},
+    {VMX_HAS_VPID, false, "VPID"},
 };
 
 static void add(struct report *r, const char *name, const char *where, uint8_t bit, bool required,
                 bool present)
 {
-    r->items[r->count++] = (struct report_item){name, where, bit, required, present};
+    struct report_item *item = &r->items[r->count++];
+
+    *item = (struct report_item){.name = name, .bit = bit, .required = required, .present = present};
+    snprintf(item->where, sizeof(item->where), "%s", where);
     r->missing += required && !present;
 }
 
@@ -66,16 +69,33 @@ static void add_vmx(struct report *r)
     }
 }
 
+/* As the SDM writes it, but for the braces: "CPUID.7:EBX", "CPUID.80000001H:ECX". */
+static void format_place(char where[REPORT_WHERE_SIZE], const struct cpuid_feature *feature)
+{
+    static const char *const registers[] = {"EAX", "EBX", "ECX", "EDX"};
+
+    snprintf(where, REPORT_WHERE_SIZE, feature->leaf < 10 ? "CPUID.%X:%s" : "CPUID.%XH:%s",
+             (unsigned)feature->leaf, registers[feature->reg & 3]);
+}
+
+/* What the guest's CPUID model promises, the machine must have. */
 static void add_processor(struct report *r)
 {
-    uint32_t ecx = r->input.cpuid.version.ecx, ebx = r->input.cpuid.features.ebx;
+    const struct report_input *in = &r->input;
+    size_t count;
+    const struct cpuid_feature *required = cpuid_required(&count);
+    const struct cpuid_feature *missing = cpuid_missing(in->host_cpuid, in->host_context, 0);
 
-    add_cpuid(r, "XSAVE", CPUID_1_ECX, ecx, CPUID_1_ECX_XSAVE, true);
-    add_cpuid(r, "AVX", CPUID_1_ECX, ecx, CPUID_1_ECX_AVX, false);
-    add_cpuid(r, "SSE4.2 (CRC32)", CPUID_1_ECX, ecx, CPUID_1_ECX_SSE4_2, false);
-    add_cpuid(r, "RDRAND", CPUID_1_ECX, ecx, CPUID_1_ECX_RDRAND, false);
-    add_cpuid(r, "RDSEED", CPUID_7_EBX, ebx, CPUID_7_EBX_RDSEED, false);
-    add_cpuid(r, "invariant TSC", CPUID_EXT_EDX, r->input.cpuid.ext_power.edx, CPUID_EXT_7_EDX_INVARIANT_TSC,
+    for (size_t i = 0; i < count; i++) {
+        char where[REPORT_WHERE_SIZE];
+
+        format_place(where, &required[i]);
+        add(r, required[i].name, where, (uint8_t)required[i].bit, true, missing != &required[i]);
+        if (missing == &required[i]) {
+            missing = cpuid_missing(in->host_cpuid, in->host_context, i + 1);
+        }
+    }
+    add_cpuid(r, "invariant TSC", CPUID_EXT_EDX, in->cpuid.ext_power.edx, CPUID_EXT_7_EDX_INVARIANT_TSC,
               false);
 }
 
@@ -105,6 +125,9 @@ void report_fill(struct report *r, const struct report_input *input)
         vmx_policy_chunks(&policy);
         r->refused_control = !vmx_controls_compute(&r->caps, &policy, &controls, &r->refusal);
     }
+    if (r->caps.raw.vmx && !vmx_has(&r->caps, VMX_HAS_MTF)) {
+        r->mtf = PROBE_MTF_ABSENT;
+    }
     r->missing += r->refused_control;
     r->missing += r->vcpus == 0;
     r->missing += input->memory_free < input->guest_memory;
@@ -128,22 +151,77 @@ __attribute__((format(printf, 3, 4))) static void print(const struct printer *p,
     p->line(p->context, important, line);
 }
 
-static void print_machine(const struct report *r, const struct printer *p)
+static const char *mtf_text(enum probe_mtf mtf)
 {
-    const struct report_input *in = &r->input;
-    uint32_t pmu = in->cpuid.perfmon.eax;
+    static const char *const texts[] = {
+        [PROBE_MTF_UNKNOWN] = "not tried",
+        [PROBE_MTF_ABSENT] = "absent",
+        [PROBE_MTF_DOES_NOTHING] = "advertised but does nothing",
+        [PROBE_MTF_WORKS] = "works",
+    };
+    return texts[mtf];
+}
 
-    print(p, false, "CPUs: %u listed, %u running; TSC %u kHz", in->cpus_listed, in->cpus_running,
-          (unsigned)in->tsc_khz);
-    print(p, false, "memory: %u MiB free, %u MiB for the guest", (unsigned)(in->memory_free >> 20),
-          (unsigned)(in->guest_memory >> 20));
+static void print_pmu(const struct report *r, const struct printer *p)
+{
+    uint32_t pmu = r->input.cpuid.perfmon.eax;
+
     if (!CPUID_A_EAX_VERSION(pmu)) {
         print(p, false, "PMU: none (CPUID.0AH)");
         return;
     }
     print(p, false, "PMU: version %u, %u counters of %u bits (CPUID.0AH)%s", CPUID_A_EAX_VERSION(pmu),
           CPUID_A_EAX_COUNTERS(pmu), CPUID_A_EAX_WIDTH(pmu),
-          in->pmu_msrs ? "" : ", but its MSRs do not exist");
+          r->input.pmu_msrs ? "" : ", but its MSRs do not exist");
+}
+
+static void print_full(const struct report *r, const struct printer *p)
+{
+    const struct report_input *in = &r->input;
+
+    print(p, false, "CPUs: %u listed, %u running; TSC %u kHz", in->cpus_listed, in->cpus_running,
+          (unsigned)in->tsc_khz);
+    print(p, false, "memory: %u MiB free, %u MiB for the guest", (unsigned)(in->memory_free >> 20),
+          (unsigned)(in->guest_memory >> 20));
+    print_pmu(r, p);
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct report_item *item = &r->items[i];
+
+        print(p, false, "%-3s %s (%s bit %u%s)", item->present ? "yes" : "no", item->name, item->where,
+              item->bit, item->required ? ", required" : "");
+    }
+    if (vmx_has(&r->caps, VMX_HAS_PREEMPTION_TIMER)) {
+        print(p, false, "VMX-preemption timer: one tick is %u TSC ticks", 1u << r->caps.timer_shift);
+    }
+    if (r->caps.raw.vmx) {
+        print(p, false, "monitor trap flag: %s", mtf_text(r->mtf));
+    }
+}
+
+/* The VMX features that have a short name, with the probe's result. */
+static void list_vmx(const struct report *r, char list[REPORT_LINE_SIZE])
+{
+    size_t used = 0;
+
+    list[0] = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(vmx_items); i++) {
+        if (vmx_items[i].brief && vmx_has(&r->caps, vmx_items[i].feature)) {
+            used += (size_t)snprintf(list + used, REPORT_LINE_SIZE - used, "%s, ", vmx_items[i].brief);
+        }
+    }
+    snprintf(list + used, REPORT_LINE_SIZE - used, "MTF %s", mtf_text(r->mtf));
+}
+
+static void print_brief(const struct report *r, const struct printer *p)
+{
+    const struct report_input *in = &r->input;
+    char vmx[REPORT_LINE_SIZE];
+
+    list_vmx(r, vmx);
+    print(p, false, "machine: %u of %u CPUs, TSC %u kHz, %u MiB free, %sPMU; VT-x: %s", in->cpus_running,
+          in->cpus_listed, (unsigned)in->tsc_khz, (unsigned)(in->memory_free >> 20),
+          CPUID_A_EAX_VERSION(in->cpuid.perfmon.eax) && in->pmu_msrs ? "" : "no ",
+          r->caps.raw.vmx ? vmx : "none");
 }
 
 static void print_missing(const struct report *r, const struct printer *p)
@@ -180,19 +258,14 @@ static void print_missing(const struct report *r, const struct printer *p)
     }
 }
 
-void report_print(const struct report *r, report_line_fn *line, void *context)
+void report_print(const struct report *r, bool full, report_line_fn *line, void *context)
 {
     struct printer p = {line, context};
 
-    print_machine(r, &p);
-    for (uint32_t i = 0; i < r->count; i++) {
-        const struct report_item *item = &r->items[i];
-
-        print(&p, false, "%-3s %s (%s bit %u%s)", item->present ? "yes" : "no", item->name, item->where,
-              item->bit, item->required ? ", required" : "");
-    }
-    if (vmx_has(&r->caps, VMX_HAS_PREEMPTION_TIMER)) {
-        print(&p, false, "VMX-preemption timer: one tick is %u TSC ticks", 1u << r->caps.timer_shift);
+    if (full) {
+        print_full(r, &p);
+    } else {
+        print_brief(r, &p);
     }
     print_missing(r, &p);
     if (report_good(r)) {

@@ -5,23 +5,27 @@
 #ifndef RV_HV_REPORT_H
 #define RV_HV_REPORT_H
 
+#include "drivers/vdev/cpuid.h"
 #include "hv/base/types.h"
 #include "hv/cpu/cpu.h"
+#include "hv/probe.h"
 #include "vmx/caps.h"
 
-#define REPORT_MAX_ITEMS 48
-#define REPORT_LINE_SIZE 128
+#define REPORT_MAX_ITEMS  80
+#define REPORT_WHERE_SIZE 32
+#define REPORT_LINE_SIZE  256
 
-/* The CPUID leaves that the report reads; zero for a leaf that the CPU does not have. */
+/* The CPUID leaves that the report reads itself; zero for a leaf that the CPU does not have. */
 struct report_cpuid {
     struct cpuid_regs version;   /* 1 */
-    struct cpuid_regs features;  /* 7 */
     struct cpuid_regs perfmon;   /* 0xA */
     struct cpuid_regs ext_power; /* 0x80000007 */
 };
 
 struct report_input {
     struct report_cpuid cpuid;
+    cpuid_host_fn host_cpuid; /* asked for what the guest's CPUID model needs */
+    void *host_context;
     struct vmx_raw_caps vmx; /* of the boot processor, IA32_FEATURE_CONTROL as it is after the set-up */
     bool pmu_msrs;           /* IA32_PERF_GLOBAL_CTRL can be read */
     uint32_t cpus_listed;    /* by the firmware */
@@ -39,8 +43,8 @@ struct report_input {
 
 struct report_item {
     const char *name;
-    const char *where; /* "IA32_VMX_MISC", "CPUID.1:ECX" */
-    uint8_t bit;       /* in `where` */
+    char where[REPORT_WHERE_SIZE]; /* "IA32_VMX_MISC", "CPUID.1:ECX" */
+    uint8_t bit;                   /* in `where` */
     bool required;
     bool present;
 };
@@ -53,6 +57,7 @@ struct report {
     struct report_item items[REPORT_MAX_ITEMS];
     bool refused_control; /* `refusal` says which one; only looked for when all items are there */
     struct vmx_refusal refusal;
+    enum probe_mtf mtf; /* UNKNOWN or ABSENT when filled; a good machine may then be probed */
     struct report_input input;
 };
 
@@ -69,8 +74,9 @@ static inline bool report_good(const struct report *report)
 typedef void report_line_fn(void *context, bool important, const char *line);
 
 /*
- * The report as lines: what there is, then one line for each thing that is missing, then the verdict.
+ * The report as lines: what there is (`full`: all that was looked at, else in one line), then one line for
+ * each thing that is missing, then the verdict.
  */
-void report_print(const struct report *report, report_line_fn *line, void *context);
+void report_print(const struct report *report, bool full, report_line_fn *line, void *context);
 
 #endif

@@ -43,6 +43,7 @@ static void test_defaults(void **state)
     assert_int_equal(o.chaos, 0);
     assert_int_equal(o.baud, 115200);
     assert_true(o.verify);
+    assert_false(o.full_report);
     assert_false(o.msg_port_e9);
     assert_false(o.xapic);
     assert_int_equal(o.selftest, SELFTEST_NONE);
@@ -54,8 +55,9 @@ static void test_all_words(void **state)
     (void)state;
     good("mode=replay mem=16M vcpus=2 chunk=1000 min-chunk=10 log=memory baud=9600 verify=off "
          "seed=0xFFFFFFFFFFFFFFFF "
-         "chaos=50 pause=7 stride=1 end=isa-debug-exit msg-port-e9=on apic=xapic selftest=cpus");
+         "chaos=50 pause=7 stride=1 report=full end=isa-debug-exit msg-port-e9=on apic=xapic selftest=cpus");
     assert_int_equal(o.mode, MODE_REPLAY);
+    assert_true(o.full_report);
     assert_int_equal(o.guest_memory, 16 << 20);
     assert_int_equal(o.vcpus, 2);
     assert_int_equal(o.chunk, 1000);

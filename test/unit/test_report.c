@@ -16,6 +16,21 @@ static struct report_input input;
 static struct report report;
 static char text[16384];   /* all lines */
 static char errors[16384]; /* the important ones */
+static char brief[16384];  /* all lines of the short form */
+
+/* The CPUID of the machine: all ones but for one bit. */
+static struct cpuid_feature hidden;
+
+static struct cpuid_answer tell_cpuid(void *context, uint32_t leaf, uint32_t subleaf)
+{
+    uint32_t words[4] = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
+
+    (void)context;
+    if (hidden.name && leaf == hidden.leaf && subleaf == hidden.subleaf) {
+        words[hidden.reg] &= ~(1u << hidden.bit);
+    }
+    return (struct cpuid_answer){words[0], words[1], words[2], words[3]};
+}
 
 /* A machine that allows every control and demands none. */
 static void make_good(void)
@@ -23,7 +38,9 @@ static void make_good(void)
     uint64_t all = UINT64_C(0xFFFFFFFF) << 32;
 
     memset(&input, 0, sizeof(input));
-    input.cpuid.version.ecx = (uint32_t)(CPUID_1_ECX_VMX | CPUID_1_ECX_XSAVE);
+    memset(&hidden, 0, sizeof(hidden));
+    input.cpuid.version.ecx = (uint32_t)CPUID_1_ECX_VMX;
+    input.host_cpuid = tell_cpuid;
     input.vmx = (struct vmx_raw_caps){
         .vmx = true,
         .feature_control = FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX_OUT_SMX,
@@ -65,9 +82,16 @@ static void take_line(void *context, bool important, const char *line)
 
 static bool fill(void)
 {
-    text[0] = errors[0] = '\0';
+    char short_errors[sizeof(errors)];
+
     report_fill(&report, &input);
-    report_print(&report, take_line, NULL);
+    text[0] = errors[0] = '\0';
+    report_print(&report, false, take_line, NULL);
+    strcpy(brief, text);
+    strcpy(short_errors, errors);
+    text[0] = errors[0] = '\0';
+    report_print(&report, true, take_line, NULL);
+    assert_string_equal(errors, short_errors); /* what is missing is named in both forms */
     return report_good(&report);
 }
 
@@ -94,7 +118,76 @@ static void test_good(void **state)
     assert_non_null(strstr(text, "PMU: none"));
     assert_non_null(
         strstr(text, "yes EPT accessed and dirty flags (IA32_VMX_EPT_VPID_CAP bit 21, required)"));
-    assert_non_null(strstr(text, "no  RDRAND (CPUID.1:ECX bit 30)"));
+    assert_non_null(strstr(text, "yes RDRAND (CPUID.1:ECX bit 30, required)"));
+    assert_non_null(strstr(text, "no  invariant TSC (CPUID.80000007H:EDX bit 8)"));
+}
+
+/* The short form: one line of what there is, and the verdict. */
+static void test_brief(void **state)
+{
+    (void)state;
+    make_good();
+    input.cpus_listed = 5;
+    assert_true(fill());
+    assert_string_equal(brief,
+                        "machine: 4 of 5 CPUs, TSC 1000000 kHz, 128 MiB free, no PMU; VT-x: EPT, EPT A/D "
+                        "flags, preemption timer, unrestricted guest, PML, VPID, MTF not tried\n"
+                        "verdict: this machine can record and replay, 3 vCPUs\n");
+    make_good();
+    input.cpuid.version.ecx = 0;
+    input.vmx = (struct vmx_raw_caps){0};
+    assert_false(fill());
+    assert_string_equal(brief, "machine: 4 of 4 CPUs, TSC 1000000 kHz, 128 MiB free, no PMU; VT-x: none\n"
+                               "missing: VMX (CPUID.1:ECX bit 5)\n"
+                               "verdict: refused: no VT-x\n");
+}
+
+static void test_mtf(void **state)
+{
+    static const char *const texts[] = {
+        [PROBE_MTF_ABSENT] = "absent",
+        [PROBE_MTF_DOES_NOTHING] = "advertised but does nothing",
+        [PROBE_MTF_WORKS] = "works",
+    };
+    char line[64];
+
+    (void)state;
+    make_good();
+    assert_true(fill());
+    for (unsigned i = PROBE_MTF_ABSENT; i <= PROBE_MTF_WORKS; i++) {
+        report.mtf = (enum probe_mtf)i;
+        text[0] = '\0';
+        report_print(&report, true, take_line, NULL);
+        snprintf(line, sizeof(line), "\nmonitor trap flag: %s\n", texts[i]);
+        assert_non_null(strstr(text, line));
+    }
+    input.vmx.primary &= ~BIT(32 + 27);
+    input.vmx.true_primary &= ~BIT(32 + 27);
+    assert_true(fill());
+    assert_non_null(strstr(text, "monitor trap flag: absent"));
+}
+
+/* Each feature that the guest's CPUID model promises is a requirement. */
+static void test_guest_features(void **state)
+{
+    size_t count;
+    const struct cpuid_feature *required = cpuid_required(&count);
+
+    (void)state;
+    for (size_t i = 0; i < count; i++) {
+        char part[64];
+
+        make_good();
+        hidden = required[i];
+        snprintf(part, sizeof(part), "missing: %s (CPUID.", hidden.name);
+        expect_error(part);
+        assert_int_equal(report.missing, 1);
+    }
+    make_good();
+    hidden = (struct cpuid_feature){"BMI2", 7, 0, 8, CPUID_REG_EBX};
+    expect_error("missing: BMI2 (CPUID.7:EBX bit 8)");
+    hidden = (struct cpuid_feature){"LZCNT", 0x80000001, 0, 5, CPUID_REG_ECX};
+    expect_error("missing: LZCNT (CPUID.80000001H:ECX bit 5)");
 }
 
 static void test_no_vmx(void **state)
@@ -147,9 +240,6 @@ static void test_controls(void **state)
     input.vmx.primary &= ~BIT(63);
     input.vmx.true_primary &= ~BIT(63);
     expect_error("missing: activate secondary controls (IA32_VMX_PROCBASED_CTLS bit 63)");
-    make_good();
-    input.cpuid.version.ecx &= ~(uint32_t)CPUID_1_ECX_XSAVE;
-    expect_error("missing: XSAVE (CPUID.1:ECX bit 26)");
     /* Not in the list of items, but refused by the control words' own check. */
     make_good();
     input.vmx.true_primary &= ~BIT(32 + 7);
@@ -229,10 +319,12 @@ static void test_memory_and_pmu(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),     cmocka_unit_test(test_no_vmx),
-        cmocka_unit_test(test_ept_bits), cmocka_unit_test(test_controls),
-        cmocka_unit_test(test_optional), cmocka_unit_test(test_feature_control),
-        cmocka_unit_test(test_cpus),     cmocka_unit_test(test_memory_and_pmu),
+        cmocka_unit_test(test_brief),           cmocka_unit_test(test_mtf),
+        cmocka_unit_test(test_guest_features),  cmocka_unit_test(test_good),
+        cmocka_unit_test(test_no_vmx),          cmocka_unit_test(test_ept_bits),
+        cmocka_unit_test(test_controls),        cmocka_unit_test(test_optional),
+        cmocka_unit_test(test_feature_control), cmocka_unit_test(test_cpus),
+        cmocka_unit_test(test_memory_and_pmu),
     };
 
     return cmocka_run_group_tests_name("report", tests, NULL, NULL);
