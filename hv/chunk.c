@@ -138,7 +138,6 @@ void chunk_snapshot(struct vcpu *vcpu)
     vcpu->spent = 0;
     vcpu->timer_given = 0;
     vcpu->passed = false;
-    vcpu->resume_flag = false;
     vcpu->at_rep = false;
     vcpu->act.kind = ACT_NONE;
     memset(&vcpu->completion, 0, sizeof(vcpu->completion));
@@ -203,21 +202,6 @@ static void invalidate(struct vcpu *vcpu)
     vcpu->counters[REC_COUNT_INVEPT]++;
 }
 
-/* RF that was set to pass a breakpoint must not get into the frame of an injected event. */
-static void take_back_resume_flag(struct vcpu *vcpu)
-{
-    if (vcpu->resume_flag)
-        vmx_resume_flag(&vcpu->vmx, false);
-    vcpu->resume_flag = false;
-}
-
-/* The instruction that RF let pass is done: RF is the guest's own again. */
-static void note_progress(struct vcpu *vcpu)
-{
-    if (vcpu->resume_flag && vmx_get_linear_rip(&vcpu->vmx) != vcpu->vmx.breakpoint)
-        vcpu->resume_flag = false;
-}
-
 static enum chunk_stop stop_of(enum exit_step step)
 {
     switch (step) {
@@ -250,17 +234,13 @@ enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
     set_timer(vcpu, ticks);
     while (!vm_stopping(vcpu->vm)) {
         enum exit_step step;
-        if (vcpu_would_inject(vcpu)) {
-            if (!vcpu->passed && at_awaited_place(vcpu))
-                return CHUNK_INJECT;
-            take_back_resume_flag(vcpu);
-        }
+        if (vcpu_would_inject(vcpu) && !vcpu->passed && at_awaited_place(vcpu))
+            return CHUNK_INJECT;
         vcpu->passed = false;
         vcpu_deliver(vcpu);
         invalidate(vcpu);
         vmx_enter(&vcpu->vmx, &exit);
         vcpu->counters[REC_COUNT_EXITS]++;
-        note_progress(vcpu);
         step = exit_handle(vcpu, &exit);
         if (step != EXIT_RESUME)
             return stop_of(step);

@@ -73,8 +73,9 @@ static bool event_set(struct vcpu *vcpu)
 
 /*
  * An event between two iterations of a REP pushes RF = 1 (SDM 3B 18.3.1.1), and the handler's IRET would then
- * carry the guest past the breakpoint that looks for a place in the rest of the REP. RF has no other meaning
- * to a guest, whose own breakpoints are virtual: so no event that is injected pushes it.
+ * carry the guest past the breakpoint that looks for a place in the rest of the REP. RF that was set to pass
+ * a breakpoint must not be pushed either. It has no other meaning to a guest, whose own breakpoints are
+ * virtual: so no event that is injected pushes it.
  */
 static void clear_resume_flag(struct vcpu *vcpu)
 {

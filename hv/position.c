@@ -58,7 +58,6 @@ static void settle_flags(struct vcpu *vcpu)
     uint64_t from_log = RFLAGS_RF | (vcpu->expected->flags & REC_F_REP ? ARITHMETIC_FLAGS : 0);
 
     vmx_set_rflags(&vcpu->vmx, (vmx_get_rflags(&vcpu->vmx) & ~from_log) | (recorded & from_log));
-    vcpu->resume_flag = false;
 }
 
 /* ---- REP: a cut after some iterations ---- */
@@ -128,7 +127,6 @@ static enum position_result rep_run(struct vcpu *vcpu, const struct insn_rep *re
     vmx_set_gpr(&vcpu->vmx, GPR_RCX, rep_counter(rcx, count, mask));
     vmx_breakpoint_arm(&vcpu->vmx, linear + rep->length);
     vmx_resume_flag(&vcpu->vmx, false);
-    vcpu->resume_flag = false;
     stop = chunk_run(vcpu, POSITION_SLACK);
     vmx_breakpoint_disarm(&vcpu->vmx);
     if (stop == CHUNK_STOPPED)
@@ -150,7 +148,6 @@ static enum position_result rep_run(struct vcpu *vcpu, const struct insn_rep *re
 static enum position_result compare_here(struct vcpu *vcpu)
 {
     uint64_t rflags = vmx_get_rflags(&vcpu->vmx), rcx = vcpu->vmx.gpr[GPR_RCX];
-    bool resume_flag = vcpu->resume_flag;
 
     if (!registers_agree(vcpu, vcpu->vmx.gpr))
         return POSITION_MISSED;
@@ -160,7 +157,6 @@ static enum position_result compare_here(struct vcpu *vcpu)
         return POSITION_FOUND;
     vmx_set_gpr(&vcpu->vmx, GPR_RCX, rcx);
     vmx_set_rflags(&vcpu->vmx, rflags);
-    vcpu->resume_flag = resume_flag;
     return POSITION_MISSED;
 }
 
@@ -228,6 +224,14 @@ static enum chunk_stop approach(struct vcpu *vcpu)
     return stop;
 }
 
+/* How long to run on: in a REP, where no breakpoint may fire, the timer has to stop now and then. */
+static uint32_t stretch(const struct vcpu *vcpu, uint64_t bound)
+{
+    uint64_t left = bound - chunk_spent(vcpu);
+
+    return (uint32_t)(vcpu->expected->flags & REC_F_REP ? MIN(left, 2 * (uint64_t)vcpu->vm->rep_step) : left);
+}
+
 static enum position_result search(struct vcpu *vcpu)
 {
     uint64_t bound = vcpu->expected->position.duration * 2 + POSITION_SLACK;
@@ -238,14 +242,12 @@ static enum position_result search(struct vcpu *vcpu)
         if (result != POSITION_MISSED)
             return result;
         vcpu->passed = true;
-        if (vmx_get_linear_rip(&vcpu->vmx) == vcpu->expected->position.rip && stop == CHUNK_BREAKPOINT) {
+        if (vmx_get_linear_rip(&vcpu->vmx) == vcpu->expected->position.rip && stop == CHUNK_BREAKPOINT)
             vmx_resume_flag(&vcpu->vmx, true);
-            vcpu->resume_flag = true;
-        }
         if (chunk_spent(vcpu) >= bound)
             return POSITION_MISSED;
         vmx_breakpoint_arm(&vcpu->vmx, vcpu->expected->position.rip);
-        stop = chunk_run(vcpu, (uint32_t)(bound - chunk_spent(vcpu)));
+        stop = chunk_run(vcpu, stretch(vcpu, bound));
         vmx_breakpoint_disarm(&vcpu->vmx);
         if (stop == CHUNK_BREAKPOINT)
             vcpu->counters[REC_COUNT_HITS]++;
@@ -253,7 +255,7 @@ static enum position_result search(struct vcpu *vcpu)
             return POSITION_STOPPED;
         else if (stop == CHUNK_NO_PAGE)
             return POSITION_NO_PAGE;
-        else if (stop != CHUNK_INJECT)
+        else if (stop != CHUNK_INJECT && stop != CHUNK_TIMER)
             return POSITION_MISSED;
     }
 }

@@ -12,6 +12,14 @@
 /* Preemption timer ticks that a chunk may run past its recorded duration while it is looked for. */
 #define POSITION_SLACK 200000u
 
+/*
+ * A REP that a fault's handler returned to begins with RF set, so no breakpoint fires on it: a place in its
+ * rest is only found where the timer happens to stop there. So a recording is cut in a REP only after
+ * POSITION_REP_STEPS steps of vm->rep_step ticks have all ended in it, and the search stops twice as rarely.
+ */
+#define POSITION_REP_STEP  128u /* less than an exception and its handler take */
+#define POSITION_REP_STEPS 8u
+
 enum position_result {
     POSITION_FOUND,
     POSITION_MISSED, /* not found: the guess was too late, or the replay differs */

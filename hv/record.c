@@ -7,6 +7,7 @@
 #include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
 #include "hv/exits.h"
+#include "hv/position.h"
 #include "hv/sleep.h"
 #include "replay/log_format.h"
 
@@ -136,17 +137,40 @@ static bool may_cut(struct vcpu *vcpu)
     return !(vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF) || at_rep_now(vcpu);
 }
 
-/* Runs the chunk to its end. False: it has to be squashed (no page to write to, at a place that cannot be
- * cut). */
-static bool run_to_end(struct vcpu *vcpu)
+/* Single steps, or nearly so, to the next place where a chunk may be cut. */
+static enum chunk_stop step_to_cut(struct vcpu *vcpu, enum chunk_stop stop)
 {
-    enum chunk_stop stop = chunk_run(vcpu, choose_length(vcpu));
     uint32_t step = STEP_FIRST;
 
     for (uint32_t tries = 0; stop == CHUNK_TIMER && !may_cut(vcpu) && tries < STEP_TRIES; tries++) {
         vcpu->counters[REC_COUNT_STEPS]++;
         stop = chunk_run(vcpu, step++);
     }
+    return stop;
+}
+
+/* A REP is left, unless it has lasted for a while: see position.h. */
+static enum chunk_stop leave_rep(struct vcpu *vcpu, enum chunk_stop stop)
+{
+    uint64_t rep = 0;
+
+    for (uint32_t steps = 0; stop == CHUNK_TIMER && steps < POSITION_REP_STEPS && at_rep_now(vcpu); steps++) {
+        if (vmx_get_linear_rip(&vcpu->vmx) != rep)
+            steps = 0;
+        rep = vmx_get_linear_rip(&vcpu->vmx);
+        vcpu->counters[REC_COUNT_STEPS]++;
+        stop = step_to_cut(vcpu, chunk_run(vcpu, vcpu->vm->rep_step));
+    }
+    return stop;
+}
+
+/* Runs the chunk to its end. False: it has to be squashed (no page to write to, at a place that cannot be
+ * cut). */
+static bool run_to_end(struct vcpu *vcpu)
+{
+    enum chunk_stop stop = chunk_run(vcpu, choose_length(vcpu));
+
+    stop = leave_rep(vcpu, step_to_cut(vcpu, stop));
     if (stop == CHUNK_ENDED)
         return true;
     if ((stop == CHUNK_TIMER || stop == CHUNK_NO_PAGE) && may_cut(vcpu)) {

@@ -4,6 +4,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/guestmem/loader.h"
 #include "hv/msg.h"
+#include "hv/position.h"
 
 #include <string.h>
 
@@ -12,6 +13,15 @@
 #define FRAMES_LOW      256u                /* with fewer free ones per vCPU no chunk begins */
 #define CHAOS_WITH_SEED 20u                 /* percent */
 #define HOST_RESERVED   (UINT64_C(8) << 20) /* memory left for everything but frames */
+
+/*
+ * With fewer free frames than this no chunk begins. A recorded chunk that finds none is cut; a replayed one
+ * must find all that it needs, or it would begin again and again.
+ */
+static uint32_t frames_low(const struct vm *vm)
+{
+    return vm->vcpu_count * (vm->mode == VM_REPLAY ? CHUNK_PAGES : FRAMES_LOW / 2);
+}
 
 static uint32_t ring_size(uint32_t vcpus)
 {
@@ -55,9 +65,9 @@ static uint64_t memory_for_tables(const struct vm *vm)
 static bool make_frames(struct vm *vm, struct mem *mem)
 {
     uint32_t pages = (uint32_t)(vm->memory_bytes / PAGE_SIZE);
-    uint32_t least = pages + vm->vcpu_count * (CHUNK_PAGES + FRAMES_LOW);
+    uint32_t least = pages + frames_low(vm) + vm->vcpu_count * (CHUNK_PAGES + FRAMES_LOW);
     uint64_t free = mem_free_bytes(mem);
-    uint64_t want = (uint64_t)pages + ring_size(vm->vcpu_count) + vm->vcpu_count * (CHUNK_PAGES + FRAMES_LOW);
+    uint64_t want = (uint64_t)least + ring_size(vm->vcpu_count);
     uint64_t tables = memory_for_tables(vm);
     uint64_t have = free > tables ? (free - tables) / (PAGE_SIZE + sizeof(uint32_t)) : 0;
     uint32_t count = (uint32_t)MIN(want, have);
@@ -86,7 +96,7 @@ static bool make_order(struct vm *vm, struct mem *mem)
                                   .ring_size = ring_size(vm->vcpu_count),
                                   .chunk_pages = CHUNK_PAGES,
                                   .vcpus = vm->vcpu_count,
-                                  .frames_low = vm->vcpu_count * FRAMES_LOW / 2};
+                                  .frames_low = frames_low(vm)};
     struct commit_slot *slots = mem_alloc(mem, COMMIT_SLOTS * sizeof(*slots), PAGE_SIZE);
 
     config.table = mem_alloc(mem, config.pages * sizeof(*config.table), PAGE_SIZE);
@@ -243,6 +253,7 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->time_stride = options->stride;
     vm->chunk_ticks = options->chunk;
     vm->chunk_min = options->min_chunk;
+    vm->rep_step = POSITION_REP_STEP;
     /* A seed alone asks for a recording of its own, too. */
     vm->chaos = options->chaos || !options->seed ? options->chaos : CHAOS_WITH_SEED;
     vm->verify = options->verify;

@@ -79,6 +79,7 @@ struct vm {
     uint32_t time_stride;
     uint64_t chunk_ticks; /* target length of a chunk, TSC ticks */
     uint64_t chunk_min;
+    uint32_t rep_step;  /* preemption timer ticks; see position.h */
     uint32_t chaos;     /* percent of random variation in chunk lengths */
     bool verify;        /* digest every chunk */
     uint64_t tsc_start; /* host TSC at guest time 0 */
@@ -186,9 +187,8 @@ struct vcpu {
     uint64_t margin;         /* how long before the recorded duration's end the breakpoint is armed */
     uint64_t margin_learned; /* what the next chunk tries first */
     struct vcpu_found found;
-    bool flush;       /* INVEPT before every entry */
-    bool passed;      /* this place was compared: go on */
-    bool resume_flag; /* RF is set to pass the breakpoint, not by the guest */
+    bool flush;  /* INVEPT before every entry */
+    bool passed; /* this place was compared: go on */
 
     struct inbound inbound; /* produced under order.lock */
     uint64_t counters[REC_COUNT_MAX];

@@ -28,6 +28,9 @@ extern const uint8_t guest_code[], guest_code_end[], guest_real[], guest_real_en
     X(scas, REP)                                                                                             \
     X(lods, REP)                                                                                             \
     X(rep_odd, REP)                                                                                          \
+    X(rep_long, REP)                                                                                         \
+    X(rep_fault, REP)                                                                                        \
+    X(rep_fault_long, REP)                                                                                   \
     X(tsc, TIME)                                                                                             \
     X(tscp, TIME)                                                                                            \
     X(timer_count, TIME)                                                                                     \
@@ -61,7 +64,7 @@ PIECES(DECLARE)
 extern const uint8_t guest_begin[], guest_end[];
 extern const uint8_t guest_on_ipi[], guest_on_ipi_others[], guest_on_ipi_self[], guest_on_timer[];
 extern const uint8_t guest_on_nmi[], guest_on_undefined[], guest_on_interrupt[], guest_on_debug[];
-extern const uint8_t guest_on_fault[];
+extern const uint8_t guest_on_fault[], guest_on_page_fault[];
 
 struct piece {
     const char *name;
@@ -189,6 +192,7 @@ void fake_guest_load(const struct fake_guest *guest, uint8_t *memory)
     set_gate(memory, 2, guest_on_nmi);
     set_gate(memory, 6, guest_on_undefined);
     set_gate(memory, 13, guest_on_fault);
+    set_gate(memory, 14, guest_on_page_fault);
     set_gate(memory, 0x30, guest_on_interrupt);
     set_gate(memory, 0x40, guest_on_ipi);
     set_gate(memory, 0x41, guest_on_ipi_others);

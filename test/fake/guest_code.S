@@ -228,6 +228,29 @@ piece rep_odd
         note_eax
         ret
 
+piece rep_long
+        private
+        lea     GUEST_COPY(%ebx), %edi
+        mov     %ebp, %eax
+        mov     $2600, %ecx
+        rep stosb
+        ret
+
+/* A page fault in the middle; the handler's IRET has RF set. */
+piece rep_fault
+        mov     $GUEST_ABSENT-0x30, %edi
+        lea     1(%ebp), %eax
+        mov     $0x30+40, %ecx
+        rep stosb
+        ret
+
+piece rep_fault_long
+        mov     $GUEST_ABSENT-0x30, %edi
+        lea     1(%ebp), %eax
+        mov     $0x30+1700, %ecx
+        rep stosb
+        ret
+
 /* ---- Time ---- */
 
 piece tsc
@@ -559,6 +582,22 @@ guest_on_fault:
         pop     %ecx
         pop     %ebx
         pop     %eax
+        iret
+/* The page before is there. */
+        .balign 4
+        .globl  guest_on_page_fault
+guest_on_page_fault:
+        add     $4, %esp
+        push    %eax
+        push    %ebx
+        push    %ecx
+        mov     %cr2, %eax
+        mov     12(%esp), %ecx
+        call    note_frame
+        pop     %ecx
+        pop     %ebx
+        pop     %eax
+        sub     $0x1000, %edi
         iret
 guest_code_end:
 

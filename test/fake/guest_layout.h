@@ -27,6 +27,8 @@
 #define GUEST_FILL         0x1c000 /* two pages */
 #define GUEST_SWEEP        0x1e000
 #define GUEST_SWEEP_PAGES  12
+#define GUEST_BEFORE       0x2a000
+#define GUEST_ABSENT       0x2b000 /* string stores there are page faults */
 
 /* Each vCPU's own: four pages. */
 #define GUEST_PRIVATE       0x30000

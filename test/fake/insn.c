@@ -452,17 +452,6 @@ static bool decode(struct fakerun *run, struct fakeinsn *insn)
 }
 
 /* RF and the shadows end with the instruction, unless it sets them itself. */
-static void retire(struct fakerun *run, const struct fakeinsn *insn, enum fakestep step, uint32_t shadows,
-                   bool was_trapping)
-{
-    if (step == FAKE_DONE)
-        run->rip += insn->at;
-    run->in_rep = step == FAKE_AGAIN;
-    run->interruptibility &= ~shadows;
-    if (was_trapping)
-        run->pending_debug |= VMX_PENDING_DEBUG_BS;
-}
-
 void fake_step(struct fakerun *run)
 {
     uint32_t shadows = run->interruptibility & VMX_SHADOWS, r[8];
@@ -476,7 +465,9 @@ void fake_step(struct fakerun *run)
     run->interruptibility &= ~shadows;
     step = decode(run, &insn) ? execute(run, &insn) : FAKE_EXIT;
     if (step != FAKE_EXIT) {
-        retire(run, &insn, step, 0, trapping);
+        run->rip += step == FAKE_DONE ? insn.at : 0;
+        run->in_rep = step == FAKE_AGAIN;
+        run->pending_debug |= trapping ? VMX_PENDING_DEBUG_BS : 0;
         return;
     }
     /* It never happened: a fault-like exit saves the state before it. */

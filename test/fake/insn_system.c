@@ -5,10 +5,13 @@
 
 #include "hv/base/check.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/trap.h"
+#include "test/fake/guest_layout.h"
 #include "test/fake/processor_inside.h"
 #include "vmx/vmcs.h"
 
-#define XMM0_OFFSET 160u /* in the XSAVE area's legacy region (SDM 1 table 10-2) */
+#define PAGE_FAULT_WRITE 2u   /* error code (SDM 3A 4.7) */
+#define XMM0_OFFSET      160u /* in the XSAVE area's legacy region (SDM 1 table 10-2) */
 #define POPF_CHANGES                                                                                         \
     (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_TF | RFLAGS_IF | RFLAGS_DF |         \
      RFLAGS_OF | RFLAGS_NT | RFLAGS_AC | RFLAGS_ID)
@@ -185,7 +188,11 @@ static enum fakestep move_control(struct fakerun *run, struct fakeinsn *insn, ui
         return fake_exit(run, VMX_EXIT_DR_ACCESS, q, insn->at);
     }
     if (op == 0x20) {
-        HV_CHECK(number == 0);
+        HV_CHECK(number == 0 || number == 2);
+        if (number == 2) {
+            run->r[gpr] = (uint32_t)run->cpu->cr2;
+            return FAKE_DONE;
+        }
         run->r[gpr] = (uint32_t)vmx_cr_visible(run->cpu->vmcs[VMCS_GUEST_CR0], run->cpu->vmcs[VMCS_CR0_MASK],
                                                run->cpu->vmcs[VMCS_CR0_READ_SHADOW]);
         return FAKE_DONE;
@@ -353,46 +360,72 @@ static void advance(struct fakerun *run, unsigned reg, const struct fakeinsn *in
     run->r[reg] = (run->r[reg] & ~mask) | (next & mask);
 }
 
-/* One iteration. */
-static bool iterate(struct fakerun *run, const struct fakeinsn *insn, uint32_t size)
+/* A page that the guest's own tables would not have. */
+static enum fakestep page_fault(struct fakerun *run, uint32_t linear)
+{
+    uint32_t info = VMX_INFO_VALID | VMX_INFO_ERROR_VALID |
+                    VMX_EVENT_HARDWARE_EXCEPTION << VMX_INFO_TYPE_SHIFT | VECTOR_PF;
+
+    run->cpu->cr2 = linear;
+    run->rflags |= RFLAGS_RF; /* as a fault pushes it */
+    return fake_deliver(run, info, PAGE_FAULT_WRITE, 0) ? FAKE_JUMPED : FAKE_EXIT;
+}
+
+static bool load_operands(struct fakerun *run, const struct fakeinsn *insn, uint32_t size, uint32_t *value,
+                          uint32_t *other)
 {
     uint32_t mask = fake_mask(insn->addr_size), kind = insn->opcode & 0xfe;
     uint32_t from = fake_segment_base(run, insn->segment) + (run->r[GPR_RSI] & mask);
     uint32_t to = fake_segment_base(run, SEGMENT_ES) + (run->r[GPR_RDI] & mask);
-    uint32_t value = run->r[GPR_RAX], other = 0;
-    bool source = kind == 0xa4 || kind == 0xa6 || kind == 0xac, compare = kind == 0xa6 || kind == 0xae;
 
-    if (source) {
-        value = 0;
-        if (!fake_read(run, from, &value, size))
+    *value = run->r[GPR_RAX];
+    *other = 0;
+    if (kind == 0xa4 || kind == 0xa6 || kind == 0xac) {
+        *value = 0;
+        if (!fake_read(run, from, value, size))
             return false;
     }
-    if (compare && !fake_read(run, to, &other, size))
-        return false;
-    if ((kind == 0xa4 || kind == 0xaa) && !fake_write(run, to, &value, size))
-        return false;
+    return (kind != 0xa6 && kind != 0xae) || fake_read(run, to, other, size);
+}
+
+/* One iteration. */
+static enum fakestep iterate(struct fakerun *run, const struct fakeinsn *insn, uint32_t size)
+{
+    uint32_t mask = fake_mask(insn->addr_size), kind = insn->opcode & 0xfe, value, other;
+    uint32_t to = fake_segment_base(run, SEGMENT_ES) + (run->r[GPR_RDI] & mask);
+
+    if (!load_operands(run, insn, size, &value, &other))
+        return FAKE_EXIT;
+    if (kind == 0xa4 || kind == 0xaa) {
+        if (to >> PAGE_SHIFT == GUEST_ABSENT >> PAGE_SHIFT)
+            return page_fault(run, to);
+        if (!fake_write(run, to, &value, size))
+            return FAKE_EXIT;
+    }
     if (kind == 0xac)
         fake_set_reg(run, GPR_RAX, size, value);
-    if (compare)
+    if (kind == 0xa6 || kind == 0xae)
         fake_alu(&run->rflags, ALU_CMP, value, other, size);
-    if (source)
+    if (kind == 0xa4 || kind == 0xa6 || kind == 0xac)
         advance(run, GPR_RSI, insn, size);
     if (kind != 0xac)
         advance(run, GPR_RDI, insn, size);
-    return true;
+    return FAKE_DONE;
 }
 
 enum fakestep fake_string(struct fakerun *run, struct fakeinsn *insn)
 {
     uint32_t size = insn->opcode & 1 ? insn->size : 1, mask = fake_mask(insn->addr_size), count;
     bool compare = (insn->opcode & 0xfe) == 0xa6 || (insn->opcode & 0xfe) == 0xae;
+    enum fakestep step;
 
     if (!insn->rep && !insn->repne)
-        return iterate(run, insn, size) ? FAKE_DONE : FAKE_EXIT;
+        return iterate(run, insn, size);
     if ((run->r[GPR_RCX] & mask) == 0)
         return FAKE_DONE;
-    if (!iterate(run, insn, size))
-        return FAKE_EXIT;
+    step = iterate(run, insn, size);
+    if (step != FAKE_DONE)
+        return step;
     count = (run->r[GPR_RCX] - 1) & mask;
     run->r[GPR_RCX] = (run->r[GPR_RCX] & ~mask) | count;
     if (count == 0 || (compare && !(run->rflags & RFLAGS_ZF) != insn->repne))

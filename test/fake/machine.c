@@ -155,6 +155,7 @@ static void make_vm(struct machine *m, enum vm_mode mode)
     vm->time_stride = 20;
     vm->chunk_ticks = c->chunk_ticks;
     vm->chunk_min = c->chunk_min;
+    vm->rep_step = 3;
     vm->chaos = c->chaos;
     vm->verify = true;
     vports_reset(&vm->ports);

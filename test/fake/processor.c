@@ -269,6 +269,9 @@ static void run_guest(struct fakerun *run)
     if ((info & VMX_INFO_VALID) && !fake_deliver(run, info, (uint32_t)vmcs[VMCS_ENTRY_EXCEPTION_ERROR],
                                                  (uint32_t)vmcs[VMCS_ENTRY_INSTRUCTION_LENGTH]))
         return;
+    /* The timer runs while the processor enters. */
+    if (fakecpu_chance(run->cpu, 5 * run->cpu->model.slow))
+        run->timer -= MIN(run->timer, fake_random(&run->cpu->random) % 3);
     while (!before_instruction(run)) {
         fake_step(run);
         if (run->exited)
