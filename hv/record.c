@@ -264,11 +264,15 @@ static bool after_squash(struct vcpu *vcpu)
         return true;
     if (vcpu->squashes == SQUASHES_BEFORE_TOKEN)
         vcpu->counters[REC_COUNT_TOKENS]++;
+    /* The view holds nothing back meanwhile, which whoever has the token might need. */
+    order_rest(&vm->order, vcpu->index);
     while (!order_take_token(&vm->order, vcpu->index)) {
         if (vm_stopping(vm))
             return false;
         cpu_pause();
     }
+    /* Nothing can squash it now, so it may as well get far. */
+    vcpu->length = vm->chunk_ticks;
     return true;
 }
 
