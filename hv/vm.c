@@ -252,7 +252,7 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->pause_limit = options->pause;
     vm->time_stride = options->stride;
     vm->chunk_ticks = options->chunk;
-    vm->chunk_min = options->min_chunk;
+    vm->chunk_min = MIN(options->min_chunk, options->chunk);
     vm->rep_step = POSITION_REP_STEP;
     /* A seed alone asks for a recording of its own, too. */
     vm->chaos = options->chaos || !options->seed ? options->chaos : CHAOS_WITH_SEED;
