@@ -2,7 +2,10 @@
 
 #include "hv/msg.h"
 
+#include <stdio.h>
 #include <string.h>
+
+#define TRAITS_TEXT_SIZE 256u
 
 /* Counts the commits that can be replayed; messages say why it is not the whole log. */
 static bool count_commits(struct vm_replay *replay, const uint8_t *bytes, size_t size)
@@ -145,8 +148,41 @@ bool replay_log_fits_machine(const struct rec_header *log, uint32_t vcpus, uint6
     return fits;
 }
 
+/* The names of the traits in `mask`, as many as fit. */
+static void list_traits(uint64_t mask, char *text, size_t size)
+{
+    size_t count, used = 0;
+    const struct cpuid_feature *traits = cpuid_traits(&count);
+
+    snprintf(text, size, "none that this version knows");
+    for (size_t i = 0; i < count && used < size; i++) {
+        if (mask & BIT(i))
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "", traits[i].name);
+    }
+}
+
+/* A guest that does not ask CPUID would see the difference. */
+static bool fits_traits(uint64_t log, uint64_t here)
+{
+    char names[TRAITS_TEXT_SIZE];
+
+    if (log == here || log == REC_TRAITS_UNKNOWN)
+        return true;
+    if (log & ~here) {
+        list_traits(log & ~here, names, sizeof(names));
+        hv_msg(MSG_ERROR, "log: recorded on another kind of processor, with %s", names);
+    }
+    if (here & ~log) {
+        list_traits(here & ~log, names, sizeof(names));
+        hv_msg(MSG_ERROR, "log: recorded on another kind of processor, without %s", names);
+    }
+    return false;
+}
+
 bool replay_log_fits_guest(const struct rec_header *log, const struct rec_header *here)
 {
+    if (!fits_traits(log->host_traits, here->host_traits))
+        return false;
     if (strcmp(log->guest_command_line, here->guest_command_line) != 0) {
         hv_msg(MSG_ERROR, "log: recorded with the guest command line \"%s\", here it is \"%s\"",
                log->guest_command_line, here->guest_command_line);

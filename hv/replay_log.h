@@ -13,7 +13,10 @@ bool replay_log_read(struct vm_replay *replay, const uint8_t *bytes, size_t size
 
 /* Whether the log was made on a machine like this one; messages name each difference. */
 bool replay_log_fits_machine(const struct rec_header *log, uint32_t vcpus, uint64_t memory_bytes);
-/* Whether the guest as loaded is the recorded one. */
+/*
+ * Whether the guest as loaded is the recorded one, and this machine has what the recording one had of the
+ * features that CPUID hides and VMX cannot forbid (cpuid_traits()). Messages name each difference.
+ */
 bool replay_log_fits_guest(const struct rec_header *log, const struct rec_header *here);
 
 #endif

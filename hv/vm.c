@@ -3,6 +3,7 @@
 #include "hv/base/check.h"
 #include "hv/cpu/cpu.h"
 #include "hv/guestmem/loader.h"
+#include "hv/host_cpuid.h"
 #include "hv/msg.h"
 #include "hv/position.h"
 
@@ -281,7 +282,8 @@ static void make_header(struct vm *vm, const char *command_line)
                                   .time_stride = vm->time_stride,
                                   .time_quantum = VM_TIME_QUANTUM,
                                   .tsc_hz = vm->tsc_hz,
-                                  .seed = vm->seed};
+                                  .seed = vm->seed,
+                                  .host_traits = cpuid_host_traits(host_cpuid, NULL)};
     strncpy(header->guest_command_line, command_line, sizeof(header->guest_command_line) - 1);
     strncpy(header->build_id, RETROVISOR_BUILD_ID, sizeof(header->build_id) - 1);
     if (vm->mode != VM_RUN)

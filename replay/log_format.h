@@ -8,7 +8,7 @@
 #include "replay/record.h"
 
 #define LOG_VERSION_MAJOR 1u /* raised whenever an older reader would misread the bytes */
-#define LOG_VERSION_MINOR 0u /* raised when something is added that an older reader may ignore */
+#define LOG_VERSION_MINOR 1u /* raised when something is added that an older reader may ignore */
 
 #define LOG_MAGIC UINT32_C(0x4b425652) /* "RVBK" as bytes */
 

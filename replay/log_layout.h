@@ -16,7 +16,9 @@
 #define LOG_HEADER_BUILD        46u /* u16, bytes */
 #define LOG_HEADER_TSC_HZ       48u /* u64 */
 #define LOG_HEADER_SEED         56u /* u64 */
-#define LOG_HEADER_SIZE         64u /* the two texts follow */
+#define LOG_HEADER_SIZE         64u /* the two texts follow, then ... */
+#define LOG_HEADER_TRAITS_SIZE  8u  /* ... from LOG_HEADER_TRAITS_MINOR on, u64 host traits */
+#define LOG_HEADER_TRAITS_MINOR 1u
 
 #define LOG_TRAILER_OUTCOME        0u  /* u8 */
 #define LOG_TRAILER_VCPU           1u  /* u8 */

@@ -21,17 +21,21 @@ static enum log_error copy_text(char *out, size_t size, const uint8_t *text, siz
     return LOG_OK;
 }
 
-static enum log_error read_header_texts(struct rec_header *h, const uint8_t *p, uint32_t length,
-                                        uint16_t minor)
+/* What follows the fixed part: the two texts, and what later minor versions have added. */
+static enum log_error read_header_rest(struct rec_header *h, const uint8_t *p, uint32_t length,
+                                       uint16_t minor)
 {
     uint32_t command = load16(p + LOG_HEADER_COMMAND), build = load16(p + LOG_HEADER_BUILD);
+    uint32_t texts = LOG_HEADER_SIZE + command + build;
+    uint32_t needed = texts + (minor >= LOG_HEADER_TRAITS_MINOR ? LOG_HEADER_TRAITS_SIZE : 0);
     const uint8_t *text = p + LOG_HEADER_SIZE;
     enum log_error error;
 
-    if (length < LOG_HEADER_SIZE + command + build)
+    if (length < needed)
         return LOG_ERROR_HEADER_SHORT;
-    if (length > LOG_HEADER_SIZE + command + build && minor <= LOG_VERSION_MINOR)
+    if (length > needed && minor <= LOG_VERSION_MINOR)
         return LOG_ERROR_HEADER_LONG;
+    h->host_traits = needed > texts ? load64(p + texts) : REC_TRAITS_UNKNOWN;
     error = copy_text(h->guest_command_line, sizeof h->guest_command_line, text, command);
     return error ? error : copy_text(h->build_id, sizeof h->build_id, text + command, build);
 }
@@ -63,7 +67,7 @@ static enum log_error read_header(struct log_reader *r, const struct log_block *
         return LOG_ERROR_VCPUS;
     if (!h->time_quantum || h->time_quantum & (h->time_quantum - 1))
         return LOG_ERROR_TIME_QUANTUM;
-    return read_header_texts(h, p, block->length, r->minor);
+    return read_header_rest(h, p, block->length, r->minor);
 }
 
 static enum log_error read_trailer(struct log_reader *r, const struct log_block *block)

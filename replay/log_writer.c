@@ -12,7 +12,8 @@
 /* What a commit may need, where no block is open. */
 #define COMMIT_NEED (LOG_HEAD_SIZE + LOG_COMMITS_SIZE + LOG_RECORD_MAX + RESERVE)
 
-_Static_assert(LOG_HEADER_SIZE + REC_COMMAND_LINE_MAX + REC_BUILD_ID_MAX + LOG_BLOCK_EXTRA + COMMIT_NEED <
+_Static_assert(LOG_HEADER_SIZE + REC_COMMAND_LINE_MAX + REC_BUILD_ID_MAX + LOG_HEADER_TRAITS_SIZE +
+                       LOG_BLOCK_EXTRA + COMMIT_NEED <
                    LOG_WRITER_BUFFER_MIN,
                "smallest buffer");
 
@@ -86,7 +87,7 @@ bool log_writer_header(struct log_writer *w, const struct rec_header *header)
     HV_CHECK(header->vcpus >= 1 && header->vcpus <= MAX_VCPUS);
     HV_CHECK(command < REC_COMMAND_LINE_MAX && build < REC_BUILD_ID_MAX);
     HV_CHECK(header->time_quantum && !(header->time_quantum & (header->time_quantum - 1)));
-    p = begin_block(w, LOG_HEADER_SIZE + command + build, RESERVE);
+    p = begin_block(w, LOG_HEADER_SIZE + command + build + LOG_HEADER_TRAITS_SIZE, RESERVE);
     if (!p)
         return false;
     p = put16(p, LOG_VERSION_MAJOR);
@@ -105,6 +106,7 @@ bool log_writer_header(struct log_writer *w, const struct rec_header *header)
     p = put64(p, header->seed);
     p = put_bytes(p, header->guest_command_line, command);
     p = put_bytes(p, header->build_id, build);
+    p = put64(p, header->host_traits);
     end_block(w, LOG_TYPE_HEADER, p);
     w->vcpus = header->vcpus;
     return true;

@@ -94,6 +94,7 @@ struct rec_commit {
 #define REC_REPLAY_SEMANTICS 1u /* raised whenever the same log would replay differently */
 #define REC_COMMAND_LINE_MAX 256u
 #define REC_BUILD_ID_MAX     64u
+#define REC_TRAITS_UNKNOWN   UINT64_MAX /* a log older than the field */
 
 struct rec_header {
     uint32_t semantics;
@@ -106,6 +107,7 @@ struct rec_header {
     uint32_t time_quantum; /* ticks in a unit of time_base; a power of two */
     uint64_t tsc_hz;       /* guest time ticks per second, 0 if not known */
     uint64_t seed;
+    uint64_t host_traits; /* cpuid_host_traits() of the recording machine, or REC_TRAITS_UNKNOWN */
     char guest_command_line[REC_COMMAND_LINE_MAX]; /* NUL-terminated */
     char build_id[REC_BUILD_ID_MAX];               /* information only */
 };

@@ -39,8 +39,15 @@ unit: $(UNIT_BIN) ## build and run the unit tests (T=name for one)
 	@failed=; for t in $(UNIT_BIN); do $$t || failed="$$failed $$t"; done; \
 	    [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
+$(BUILD)/golden/make_golden: $(BUILD)/host/test/golden/make_golden.o $(BUILD)/host/libpure.a
+	@mkdir -p $(@D)
+	$(HOST_CC) $(HOST_CFLAGS) $^ -o $@
+
+golden: $(BUILD)/golden/make_golden ## write the golden logs anew (after a change of the log format)
+	$< test/golden
+
 -include $(HOST_OBJ:.o=.d) $(wildcard $(BUILD)/host/test/unit/*.d)
-.PHONY: unit
+.PHONY: unit golden
 
 # Fuzzers: test/fuzz/fuzz_*.c, each linked with all pure sources under clang's libFuzzer, ASan and UBSan.
 # A corpus of one's own: build/fuzz/fuzz_insn DIR.

@@ -73,7 +73,7 @@ const struct cpuid_feature *cpuid_required(size_t *n);
 const struct cpuid_feature *cpuid_missing(cpuid_host_fn host, void *context, size_t from);
 
 /*
- * Features that a guest can use without CPUID's leave, as no VMX control forbids them; at most 64. Entry i is
+ * Features that a guest can use without CPUID's leave, as no VMX control forbids them; at most 63. Entry i is
  * bit i of the mask, and stays so for ever: the mask is in logs.
  */
 const struct cpuid_feature *cpuid_traits(size_t *n);

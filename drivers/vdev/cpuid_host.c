@@ -75,7 +75,7 @@ static const struct cpuid_feature traits[] = {
     {"WRMSRNS", 7, 1, 19, EAX},
 };
 
-_Static_assert(ARRAY_LEN(traits) <= 64, "traits must fit the mask in the log header");
+_Static_assert(ARRAY_LEN(traits) < 64, "all ones in the log's header means: not known");
 
 const struct cpuid_feature *cpuid_required(size_t *n)
 {

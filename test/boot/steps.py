@@ -207,9 +207,12 @@ def harm(data, how):
         data[5] ^= 1
     elif how == "flip-commit":
         data[(begin + end) // 2] ^= 0x10
-    elif how == "semantics":
+    elif how in ("semantics", "traits"):
         length = struct.unpack_from("<I", data, 8)[0]
-        struct.pack_into("<I", data, HEAD + 4, 99)
+        if how == "semantics":
+            struct.pack_into("<I", data, HEAD + 4, 99)
+        else:  # the header ends with them: FMA (bit 2) changes, RTM (bit 6) comes
+            data[HEAD + length - 8] ^= 0x44
         struct.pack_into("<I", data, HEAD + length, crc32c(data[:HEAD + length]))
     elif how == "garbage":
         data = bytearray(os.urandom(5000))
@@ -220,8 +223,8 @@ def harm(data, how):
 
 def step_refused(test, words, _):
     """
-    The log, harmed: retro refuses it before anything boots, and so does the hypervisor, which is booted here
-    without retro; its messages come by port 0xE9.
+    The log, harmed: retro refuses it, and so does the hypervisor, which is booted here without retro; its messages
+    come by port 0xE9.
     """
     how = words[0]
     log, iso = test.path("harmed.rvlog"), test.path("harmed.iso")
@@ -230,7 +233,7 @@ def step_refused(test, words, _):
     with open(log, "wb") as file:
         file.write(data)
     test.retro("replay", [], [log])
-    if how == "semantics":
+    if how in ("semantics", "traits"):
         require(test.code == 10, "retro: exit code %d instead of 10" % test.code)
     else:
         require(test.code == 3, "retro: exit code %d instead of 3" % test.code)

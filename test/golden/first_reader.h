@@ -14,7 +14,11 @@ static inline void first_header(const struct rec_header *h, FILE *out)
             h->cpuid_model, (first_u64)h->memory_bytes, (first_u64)h->image_digest);
     fprintf(out, " pause=%u stride=%u quantum=%u tsc=%llu seed=%llu", h->pause_limit, h->time_stride,
             h->time_quantum, (first_u64)h->tsc_hz, (first_u64)h->seed);
-    fprintf(out, " command=\"%s\" build=\"%s\"\n", h->guest_command_line, h->build_id);
+    fprintf(out, " command=\"%s\" build=\"%s\"", h->guest_command_line, h->build_id);
+    if (h->host_traits == REC_TRAITS_UNKNOWN)
+        fprintf(out, " traits unknown\n");
+    else
+        fprintf(out, " traits=%llx\n", (first_u64)h->host_traits);
 }
 
 static inline void first_chunk(const struct rec_chunk *c, FILE *out)

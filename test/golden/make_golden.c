@@ -1,6 +1,7 @@
 /*
- * Writes the golden logs to the folder named by its argument. Only to be run when a new log joins the set, or
- * with a new major version: the files are there to show that old logs stay readable.
+ * Writes the golden logs to the folder named by its argument, for `make golden`. Only to be run when a new
+ * log joins the set, or with a new version: the files are there to show that the format does not change
+ * unnoticed. Those forged with minor version 0 show that old logs stay readable.
  */
 #include <stdio.h>
 

@@ -89,7 +89,7 @@ static inline void second_text(struct second *s, const char *name, size_t length
 
 static inline void second_header(struct second *s)
 {
-    uint64_t minor, command, build, quantum;
+    uint64_t minor, command, build, quantum, traits;
 
     if (second_number(s, 2) != 1) {
         s->bad = true;
@@ -111,9 +111,13 @@ static inline void second_header(struct second *s)
     fprintf(s->out, " seed=%llu", (unsigned long long)second_number(s, 8));
     second_text(s, "command", command, 255);
     second_text(s, "build", build, 63);
-    fprintf(s->out, "\n");
+    traits = minor >= 1 ? second_number(s, 8) : UINT64_MAX;
+    if (traits == UINT64_MAX)
+        fprintf(s->out, " traits unknown\n");
+    else
+        fprintf(s->out, " traits=%llx\n", (unsigned long long)traits);
     if (s->vcpus < 1 || s->vcpus > 8 || !quantum || quantum & (quantum - 1) ||
-        (s->at < s->size && minor == 0))
+        (s->at < s->size && minor <= 1))
         s->bad = true;
 }
 

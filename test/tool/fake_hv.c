@@ -150,6 +150,7 @@ static struct log_image make_log(const struct options *o)
                                 .time_quantum = 1024,
                                 .tsc_hz = 10000000,
                                 .seed = o->seed,
+                                .host_traits = 0x15,
                                 .guest_command_line = "counters 1000",
                                 .build_id = "fake"};
     struct log_image image = {0};

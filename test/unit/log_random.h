@@ -86,6 +86,7 @@ static inline struct rec_header plain_header(unsigned vcpus)
                            .time_quantum = 1024,
                            .tsc_hz = UINT64_C(2400000000),
                            .seed = 7,
+                           .host_traits = UINT64_C(0x3ffffabcde7),
                            .guest_command_line = "counters n=1000",
                            .build_id = "test"};
     return h;

@@ -291,13 +291,49 @@ static void bad_headers_are_refused(void **state)
         forge_block(&f, 0x0001, 0, payload, (uint32_t)cases[i].length);
         refused(&f, cases[i].error);
     }
-    /* A newer minor version may append. */
-    f = plain;
-    f.bytes[LOG_HEAD_SIZE + 2] = 1;
-    f.size = f.number = 0;
-    memmove(f.bytes + 4096, f.bytes + LOG_HEAD_SIZE, 64);
-    forge_block(&f, 0x0001, 0, f.bytes + 4096, 80);
-    assert_int_equal(read_all(f.bytes, f.size).error, LOG_OK);
+}
+
+/* Version 1.1 added the host traits; one newer than ours may append more. */
+static void headers_of_other_minor_versions(void **state)
+{
+    static const struct {
+        uint8_t minor;
+        uint32_t length;
+        enum log_error error;
+        uint64_t traits;
+    } cases[] = {
+        {0, 64, LOG_OK, REC_TRAITS_UNKNOWN},
+        {0, 72, LOG_ERROR_HEADER_LONG, 0},
+        {1, 64, LOG_ERROR_HEADER_SHORT, 0},
+        {1, 71, LOG_ERROR_HEADER_SHORT, 0},
+        {1, 72, LOG_OK, UINT64_C(0x0807060504030201)},
+        {1, 73, LOG_ERROR_HEADER_LONG, 0},
+        {2, 71, LOG_ERROR_HEADER_SHORT, 0},
+        {2, 80, LOG_OK, UINT64_C(0x0807060504030201)},
+    };
+    struct forge plain = {.size = 0};
+
+    (void)state;
+    forge_header(&plain, 2);
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        uint8_t payload[128] = {0};
+        struct forge f = {.size = 0};
+        struct log_reader r;
+        struct log_block block;
+
+        memcpy(payload, plain.bytes + LOG_HEAD_SIZE, 64);
+        payload[2] = cases[i].minor;
+        for (uint8_t at = 0; at < 8; at++)
+            payload[64 + at] = (uint8_t)(at + 1);
+        forge_block(&f, 0x0001, 0, payload, cases[i].length);
+        if (cases[i].error) {
+            refused(&f, cases[i].error);
+            continue;
+        }
+        log_reader_init(&r);
+        assert_int_equal(log_reader_next(&r, f.bytes, f.size, &block), LOG_BLOCK);
+        assert_true(r.header.host_traits == cases[i].traits);
+    }
 }
 
 static void bad_records_are_refused(void **state)
@@ -471,6 +507,7 @@ int main(void)
         cmocka_unit_test(unknown_blocks_are_skipped_or_refused),
         cmocka_unit_test(forged_lengths_are_refused),
         cmocka_unit_test(bad_headers_are_refused),
+        cmocka_unit_test(headers_of_other_minor_versions),
         cmocka_unit_test(bad_records_are_refused),
         cmocka_unit_test(too_many_events_are_refused),
         cmocka_unit_test(bad_trailers_are_refused),

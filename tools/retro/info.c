@@ -110,6 +110,10 @@ static void print_header(const struct rec_header *h)
            h->memory_bytes >> 20, h->image_digest);
     printf("command line   \"%s\"\n", h->guest_command_line);
     printf("replay         semantics %" PRIu32 ", CPUID model %" PRIu32 "\n", h->semantics, h->cpuid_model);
+    if (h->host_traits == REC_TRAITS_UNKNOWN)
+        printf("host traits    not known\n");
+    else
+        printf("host traits    %016" PRIx64 "\n", h->host_traits);
     printf("chunks         end at %" PRIu32 " PAUSEs; seed %" PRIu64 "\n", h->pause_limit, h->seed);
     printf("guest time     stride %" PRIu32 ", quantum %" PRIu32 ", %" PRIu64 " Hz\n", h->time_stride,
            h->time_quantum, h->tsc_hz);
