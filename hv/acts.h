@@ -9,7 +9,7 @@
 
 /*
  * Performs vcpu->act for commit `seq`; what the instruction finds when it retires goes to the state's
- * completion. Under order.lock (mode=run: run_lock).
+ * completion. Under order.lock, in mode=run too.
  */
 void act_perform(struct vcpu *vcpu, uint64_t seq);
 

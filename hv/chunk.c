@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#define CHUNK_SOON       2u /* preemption timer ticks */
 #define ARITHMETIC_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
 uint64_t vcpu_read_time(struct vcpu *vcpu)
@@ -27,7 +28,8 @@ uint64_t vcpu_read_time(struct vcpu *vcpu)
  */
 static void load_xstate(struct vcpu *vcpu)
 {
-    if (vcpu->state->xcr0 != CPUID_MODEL_XCR0)
+    /* What XCR0 really is: a squashed chunk may have changed it. */
+    if (xgetbv(0) != CPUID_MODEL_XCR0)
         xsetbv(0, CPUID_MODEL_XCR0);
     xrstor(vcpu->state->xsave, CPUID_MODEL_XCR0);
     if (vcpu->state->xcr0 != CPUID_MODEL_XCR0)
@@ -145,6 +147,7 @@ void chunk_snapshot(struct vcpu *vcpu)
 
 bool chunk_start(struct vcpu *vcpu)
 {
+    vcpu->irq_check = true;
     put_in_processor(vcpu);
     for (uint32_t i = 0; i < vcpu->event_count; i++)
         apply_event(vcpu, &vcpu->events[i]);
@@ -186,6 +189,12 @@ void chunk_shorten(struct vcpu *vcpu)
     ticks = MAX(deadline > now ? deadline - now : 0, vm->chunk_min) >> vcpu->vmx.timer_shift;
     if (ticks < vmx_timer_left(&vcpu->vmx))
         set_timer(vcpu, (uint32_t)ticks);
+}
+
+void chunk_end_soon(struct vcpu *vcpu)
+{
+    if (vcpu->vm->mode == VM_RECORD && vmx_timer_left(&vcpu->vmx) > CHUNK_SOON)
+        set_timer(vcpu, CHUNK_SOON);
 }
 
 /*

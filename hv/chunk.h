@@ -31,6 +31,8 @@ enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks);
  * Called when the timer may have been armed; a replay ends where the recording did.
  */
 void chunk_shorten(struct vcpu *vcpu);
+/* Recording: the chunk shall end at the next instruction or two: it is running out of pages. */
+void chunk_end_soon(struct vcpu *vcpu);
 /* Preemption timer ticks that the chunk has run so far. */
 uint64_t chunk_spent(const struct vcpu *vcpu);
 

@@ -10,8 +10,7 @@ struct choice {
 
 static const char *const mode_names[] = {
     [MODE_RECORD] = "record", [MODE_REPLAY] = "replay", [MODE_RUN] = "run"};
-static const char *const log_names[] = {
-    [LOG_SERIAL] = "serial", [LOG_NONE] = "none", [LOG_MEMORY] = "memory"};
+static const char *const log_names[] = {[LOG_SERIAL] = "serial", [LOG_NONE] = "none"};
 static const char *const end_names[] = {[END_HALT] = "halt",
                                         [END_REBOOT] = "reboot",
                                         [END_BOCHS] = "bochs",

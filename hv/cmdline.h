@@ -1,6 +1,6 @@
 /*
- * The hypervisor's command line: words `name=value` between spaces. Pure. README.md documents the words for
- * users; an unknown word or a bad value is an error that names the word.
+ * The hypervisor's command line: words `name=value` between spaces. Pure. hv/README.md documents the words
+ * for users; an unknown word or a bad value is an error that names the word.
  */
 #ifndef RV_HV_CMDLINE_H
 #define RV_HV_CMDLINE_H
@@ -16,8 +16,7 @@ enum hv_mode {
 /* Where the log goes. */
 enum hv_log {
     LOG_SERIAL,
-    LOG_NONE,   /* made and thrown away */
-    LOG_MEMORY, /* kept in memory */
+    LOG_NONE, /* made and thrown away */
 };
 
 /* How the machine ends. */

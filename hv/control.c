@@ -189,7 +189,8 @@ static bool start_link(struct control *c, struct mem *mem)
     return true;
 }
 
-struct control *control_create(struct vm *vm, struct uart *uart, bool serial, struct mem *mem)
+struct control *control_create(struct vm *vm, struct uart *uart, uint64_t tsc_hz, bool serial,
+                               struct mem *mem)
 {
     struct control *c = mem_alloc(mem, sizeof(*c), PAGE_SIZE);
     uint8_t *buffer = mem_alloc(mem, CONTROL_WRITER_SIZE, PAGE_SIZE);
@@ -199,7 +200,7 @@ struct control *control_create(struct vm *vm, struct uart *uart, bool serial, st
     c->vm = vm;
     c->uart = uart;
     c->serial = serial;
-    c->tsc_hz = vm->tsc_hz;
+    c->tsc_hz = tsc_hz;
     c->flush_at = rdtsc() + c->tsc_hz;
     log_writer_init(&c->writer, buffer, CONTROL_WRITER_SIZE, 0);
     if (serial && !start_link(c, mem))
@@ -276,11 +277,21 @@ static enum machine_status judge_replay(struct control *c, const struct rec_trai
     return equal ? MACHINE_OK : MACHINE_DIVERGENCE;
 }
 
+/* Whether the host has acknowledged nothing for long, though there is something to acknowledge. */
+static bool host_is_gone(struct control *c)
+{
+    uint64_t now = rdtsc();
+
+    if (!c->serial || c->link.una != c->acknowledged || link_idle(&c->link)) {
+        c->acknowledged = c->link.una;
+        c->patience_ends = now + c->tsc_hz * ANSWER_SECONDS;
+    }
+    return now > c->patience_ends;
+}
+
 /* Moves things until the host has everything; false where nobody answers. */
 static bool deliver_all(struct control *c)
 {
-    uint64_t until = rdtsc() + c->tsc_hz * ANSWER_SECONDS;
-    uint64_t acknowledged = c->link.una;
     size_t left;
 
     if (!c->serial) {
@@ -293,27 +304,22 @@ static bool deliver_all(struct control *c)
         if (!left && link_idle(&c->link) && c->messages.tail == c->messages.head &&
             c->wire_at == c->wire_used)
             return true;
-        if (c->link.una != acknowledged) {
-            acknowledged = c->link.una;
-            until = rdtsc() + c->tsc_hz * ANSWER_SECONDS;
-        }
-        if (rdtsc() > until)
+        if (host_is_gone(c))
             return false;
     }
 }
 
+/* What the vCPUs left behind goes into the log's buffer, as far as the host takes what is there already. */
 static void drain_guest(struct control *c)
 {
-    size_t left;
-
-    do {
+    do
         control_poll(c);
-        log_writer_peek(&c->writer, &left);
-    } while (commit_ring_peek(&c->vm->commits) || c->vm->console.tail != c->vm->console.head);
+    while ((commit_ring_peek(&c->vm->commits) || c->vm->console.tail != c->vm->console.head) &&
+           !host_is_gone(c));
     do {
         lump_to_log(c);
         control_poll(c);
-    } while (c->lump_used);
+    } while (c->lump_used && !host_is_gone(c));
 }
 
 static enum machine_status write_end(struct control *c, uint64_t ticks)
@@ -324,18 +330,22 @@ static enum machine_status write_end(struct control *c, uint64_t ticks)
     struct rec_trailer trailer;
 
     collect_counters(c, counters, ticks);
-    while (!log_writer_counters(&c->writer, (const uint64_t(*)[REC_COUNT_MAX])counters))
+    while (!log_writer_counters(&c->writer, (const uint64_t(*)[REC_COUNT_MAX])counters) && !host_is_gone(c))
         control_poll(c);
     if (__atomic_load_n(&vm->divergence.ready, __ATOMIC_ACQUIRE)) {
         hv_msg(MSG_ERROR, "divergence: %s", vm->divergence.text);
         log_writer_abort(&c->writer, vm->divergence.text);
         return MACHINE_DIVERGENCE;
     }
+    if (commit_ring_peek(&vm->commits)) {
+        log_writer_abort(&c->writer, "the host took no more of the log");
+        return MACHINE_LOG_ERROR;
+    }
     fill_trailer(c, &trailer);
     say_result(c, &trailer);
     if (vm->mode == VM_REPLAY)
         status = judge_replay(c, &trailer);
-    while (!log_writer_trailer(&c->writer, &trailer))
+    while (!host_is_gone(c) && !log_writer_trailer(&c->writer, &trailer))
         control_poll(c);
     return status;
 }
@@ -345,6 +355,8 @@ enum machine_status control_finish(struct control *c)
     uint64_t ticks = c->vm->tsc_end - c->vm->tsc_begin;
     enum machine_status status;
 
+    c->acknowledged = c->link.una;
+    c->patience_ends = rdtsc() + c->tsc_hz * ANSWER_SECONDS;
     drain_guest(c);
     status = write_end(c, ticks);
     if (!deliver_all(c)) {

@@ -31,7 +31,9 @@ struct control {
     struct link link;
     struct log_writer writer;
     uint64_t tsc_hz;
-    uint64_t flush_at;  /* host TSC when an open block is sent as it is */
+    uint64_t flush_at;     /* host TSC when an open block is sent as it is */
+    uint64_t acknowledged; /* link's last frame known to the host, and until when more may take */
+    uint64_t patience_ends;
     uint64_t log_bytes; /* log=none: what was thrown away */
     uint64_t console_digest;
     uint64_t console_bytes;
@@ -42,8 +44,10 @@ struct control {
     struct control_messages messages;
 };
 
-/* Starts the link (log=serial), takes over messages and panics, writes the log's header. NULL: no memory. */
-struct control *control_create(struct vm *vm, struct uart *uart, bool serial, struct mem *mem);
+/* `tsc_hz`: this machine's, for time-outs. Starts the link (log=serial), takes over messages and panics,
+ * writes the log's header. NULL: no memory. */
+struct control *control_create(struct vm *vm, struct uart *uart, uint64_t tsc_hz, bool serial,
+                               struct mem *mem);
 
 /* One turn of everything; never waits. */
 void control_poll(struct control *control);

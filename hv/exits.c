@@ -356,7 +356,13 @@ static enum exit_step handle_ept_violation(struct vcpu *vcpu, const struct vmx_e
     /* A translation older than the copy can still be cached; the violation has dropped it. */
     if (view_has_copy(&vcpu->view, (uint32_t)gpn))
         return EXIT_RESUME;
-    return view_write_fault(&vcpu->view, (uint32_t)gpn) == VIEW_FAULT_COPIED ? EXIT_RESUME : EXIT_NO_PAGE;
+    if (view_write_fault(&vcpu->view, (uint32_t)gpn) != VIEW_FAULT_COPIED)
+        return EXIT_NO_PAGE;
+    /* On real CPUs the violation saves RF = 1, where no chunk is cut: so it ends soon, at another
+     * instruction. */
+    if (view_nearly_full(&vcpu->view))
+        chunk_end_soon(vcpu);
+    return EXIT_RESUME;
 }
 
 static enum exit_step handle_exception(struct vcpu *vcpu, const struct vmx_exit *exit)

@@ -49,6 +49,7 @@ static bool compute_controls(struct vm *vm, const struct vmx_caps *caps)
     else
         vmx_policy_chunks(&policy);
     vm->caps = caps;
+    vm->rep_step = MAX(vm->rep_step >> caps->timer_shift, 2u);
     if (vmx_controls_compute(caps, &policy, &vm->controls, &refusal))
         return true;
     hv_msg(MSG_ERROR, "the CPU refuses a VMX control that mode=%s needs",
@@ -97,6 +98,9 @@ static void watch(struct vm *vm, struct control *control)
         else if (++turns % RETIRED_CHECKS == 0)
             notice_halt(vm);
     }
+    /* What came in after the last chunk. */
+    if (vm->mode == VM_REPLAY)
+        input_replay(vm);
     vm->tsc_end = rdtsc();
 }
 
@@ -126,7 +130,7 @@ enum machine_status guest_run(struct hv_state *hv)
         return status;
     if (!compute_controls(vm, &hv->report.caps))
         return MACHINE_REFUSED;
-    control = control_create(vm, &hv->com1, hv->options.log == LOG_SERIAL, &hv->mem);
+    control = control_create(vm, &hv->com1, config.tsc_hz, hv->options.log == LOG_SERIAL, &hv->mem);
     if (!control) {
         hv_msg(MSG_ERROR, "not enough memory for the log");
         return MACHINE_REFUSED;

@@ -45,20 +45,27 @@ uint32_t input_console(struct vm *vm, const uint8_t *bytes, uint32_t length)
     return taken;
 }
 
-void input_replay(struct vm *vm)
+static bool replay_next(struct vm *vm)
 {
     struct commit_order *order = &vm->order;
     const struct rec_commit *next;
     uint64_t seq = order_seq(order);
 
     if (seq >= vm->replay.count)
-        return;
+        return false;
     next = &vm->replay.commits[seq];
     if (next->kind != REC_INPUT)
-        return;
+        return false;
     /* Every vCPU waits for this commit before its next one, so nobody else makes it. */
     spin_lock(&order->lock);
     feed(vm, next->input.data, next->input.length);
     order_publish(order, seq + 1, input_digest(&next->input));
     spin_unlock(&order->lock);
+    return true;
+}
+
+void input_replay(struct vm *vm)
+{
+    while (replay_next(vm))
+        ;
 }

@@ -13,7 +13,7 @@
  */
 uint32_t input_console(struct vm *vm, const uint8_t *bytes, uint32_t length);
 
-/* Replay: where the next commit of the log is an input, makes it. Called again and again. */
+/* Replay: as long as the next commit of the log is an input, makes it. Called again and again. */
 void input_replay(struct vm *vm);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "hv/base/types.h"
 
-/* README.md documents the names; the numbers reach the outside through QEMU's isa-debug-exit. */
+/* hv/README.md documents the names; the numbers reach the outside through QEMU's isa-debug-exit. */
 enum machine_status {
     MACHINE_OK,
     MACHINE_REFUSED, /* a missing requirement */

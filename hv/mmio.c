@@ -92,6 +92,7 @@ static uint64_t load(struct vcpu *vcpu, uint64_t address, unsigned bytes)
     if ((address & ~PAGE_MASK) != vlapic_page(lapic))
         return UINT64_MAX;
     reg = vlapic_mmio_reg(address & PAGE_MASK, bytes);
+    vcpu->irq_check = true; /* a bad register may raise the error interrupt */
     return vlapic_read(lapic, reg, vlapic_uses_time(lapic, reg, false) ? vcpu_read_time(vcpu) : 0);
 }
 

@@ -216,8 +216,8 @@ static enum chunk_stop approach(struct vcpu *vcpu)
     do {
         stop = chunk_run(vcpu, (uint32_t)(duration - vcpu->margin - chunk_spent(vcpu)));
         if (stop == CHUNK_INJECT) {
-            if (compare(vcpu) == POSITION_FOUND)
-                return stop;
+            if (compare(vcpu) != POSITION_MISSED)
+                return stop; /* found, or spoilt: the search's own look says which */
             vcpu->passed = true;
         }
     } while (stop == CHUNK_INJECT && chunk_spent(vcpu) < duration - vcpu->margin);

@@ -55,7 +55,8 @@ static void set_time_base(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     uint64_t given = __atomic_load_n(&vm->time_given, __ATOMIC_ACQUIRE);
-    uint64_t now = rdtsc() - vm->tsc_start;
+    uint64_t tsc = rdtsc();
+    uint64_t now = tsc - MIN(tsc, vm->tsc_start); /* another socket's TSC may be a little behind */
 
     vcpu->time_base = quantum_up(MAX(now, given));
 }
@@ -88,7 +89,8 @@ static uint32_t choose_length(struct vcpu *vcpu)
     /* Not far past the APIC timer, which is looked at when a chunk begins. */
     if (deadline != VLAPIC_NEVER)
         length = MIN(length, deadline - MIN(vcpu->time_base, deadline));
-    return (uint32_t)MAX(MAX(length, vm->chunk_min) >> vcpu->vmx.timer_shift, UINT64_C(2));
+    length = MAX(length, MIN(vm->chunk_min, vcpu->length));
+    return (uint32_t)MAX(length >> vcpu->vmx.timer_shift, (uint64_t)STEP_FIRST);
 }
 
 /* ---- The cut ---- */
@@ -152,9 +154,12 @@ static enum chunk_stop step_to_cut(struct vcpu *vcpu, enum chunk_stop stop)
 /* A REP is left, unless it has lasted for a while: see position.h. */
 static enum chunk_stop leave_rep(struct vcpu *vcpu, enum chunk_stop stop)
 {
+    uint32_t total = 0;
     uint64_t rep = 0;
 
-    for (uint32_t steps = 0; stop == CHUNK_TIMER && steps < POSITION_REP_STEPS && at_rep_now(vcpu); steps++) {
+    for (uint32_t steps = 0; stop == CHUNK_TIMER && steps < POSITION_REP_STEPS &&
+                             total++ < 8 * POSITION_REP_STEPS && at_rep_now(vcpu);
+         steps++) {
         if (vmx_get_linear_rip(&vcpu->vmx) != rep)
             steps = 0;
         rep = vmx_get_linear_rip(&vcpu->vmx);
@@ -271,8 +276,9 @@ static bool after_squash(struct vcpu *vcpu)
             return false;
         cpu_pause();
     }
-    /* Nothing can squash it now, so it may as well get far. */
-    vcpu->length = vm->chunk_ticks;
+    /* No other vCPU can squash it now, so it may as well get far. */
+    if (vcpu->squashes == SQUASHES_BEFORE_TOKEN)
+        vcpu->length = vm->chunk_ticks;
     return true;
 }
 
@@ -285,8 +291,13 @@ static bool record_chunk(struct vcpu *vcpu)
     set_time_base(vcpu);
     gather_events(vcpu);
     if (chunk_start(vcpu) && !run_to_end(vcpu)) {
+        uint64_t spent = chunk_spent(vcpu) << vcpu->vmx.timer_shift;
+        bool goes_on;
         chunk_squash(vcpu);
-        return after_squash(vcpu);
+        goes_on = after_squash(vcpu);
+        /* It ran out of pages where it cannot be cut: it has to end before that place. */
+        vcpu->length = MAX(spent / 2, 1u);
+        return goes_on;
     }
     digest = chunk_finish(vcpu);
     if (vcpu->end == REC_END_POSITION)

@@ -13,7 +13,7 @@
 #define REPLAY_TRIES 6u  /* of one chunk whose digest differs, before it counts as a divergence */
 #define REPLAY_AHEAD 64u /* how many commits ahead of its turn a chunk may start: it holds frames back */
 
-#define RUN_BOUND (UINT64_C(1) << 26) /* preemption timer ticks after which a chunk has gone astray */
+#define RUN_BOUND (UINT64_C(1) << 33) /* preemption timer ticks after which a chunk has gone astray */
 
 /* ---- Begin ---- */
 
@@ -60,7 +60,7 @@ static void take_inputs(struct vcpu *vcpu)
  */
 static enum position_result run_to_exit(struct vcpu *vcpu)
 {
-    uint64_t bound = MAX(vcpu->vm->chunk_ticks * 64, RUN_BOUND);
+    uint64_t bound = RUN_BOUND;
 
     while (chunk_spent(vcpu) < bound) {
         enum chunk_stop stop = chunk_run(vcpu, POSITION_SLACK);
@@ -139,6 +139,7 @@ enum attempt {
 
 static enum attempt attempt(struct vcpu *vcpu)
 {
+    bool first_in_line = order_seq(&vcpu->vm->order) == vcpu->seq - 1;
     enum position_result result;
     enum turn turn;
     uint64_t digest;
@@ -150,7 +151,8 @@ static enum attempt attempt(struct vcpu *vcpu)
         chunk_squash(vcpu);
         if (result == POSITION_STOPPED)
             return ATTEMPT_STOPPED;
-        return result == POSITION_NO_PAGE ? ATTEMPT_YIELD : ATTEMPT_AGAIN;
+        /* With nobody to wait for, it ran wild: a wrong guess, or a replay that differs. */
+        return result == POSITION_NO_PAGE && !first_in_line ? ATTEMPT_YIELD : ATTEMPT_AGAIN;
     }
     digest = chunk_finish(vcpu);
     turn = wait_for_turn(vcpu, true);

@@ -10,9 +10,17 @@
 
 static void gather(struct vcpu *vcpu)
 {
-    uint32_t count = inbound_peek(&vcpu->inbound, UINT64_MAX, vcpu->events, REC_MAX_EVENTS - 1);
+    struct vm *vm = vcpu->vm;
+    uint32_t count;
 
+    /* Under the lock, so that whoever asks whether all sleep for good sees the events or the vCPU awake. */
+    spin_lock(&vm->order.lock);
+    count = inbound_peek(&vcpu->inbound, UINT64_MAX, vcpu->events, REC_MAX_EVENTS - 1);
     inbound_consume(&vcpu->inbound, count);
+    spin_unlock(&vm->order.lock);
+    /* INIT keeps part of the state. */
+    if (count && vcpu->loaded)
+        vmx_guest_save(&vcpu->vmx, &vcpu->state->cpu);
     vcpu->time_base = rdtsc();
     if (vlapic_timer_due(&vcpu->state->lapic, vcpu->time_base))
         vcpu->events[count++] = (struct rec_event){.kind = REC_EVENT_TIMER};
@@ -27,6 +35,8 @@ static void act(struct vcpu *vcpu)
     spin_lock(&vm->order.lock);
     if (!vm->outcome.decided)
         act_perform(vcpu, 0);
+    /* Whoever sleeps is judged by RFLAGS. */
+    vmx_guest_save(&vcpu->vmx, &vcpu->state->cpu);
     spin_unlock(&vm->order.lock);
 }
 

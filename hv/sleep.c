@@ -7,7 +7,9 @@
 /* Guest time at the next chunk's begin would be at least this. */
 static uint64_t guest_now(const struct vm *vm)
 {
-    return MAX(rdtsc() - vm->tsc_start, __atomic_load_n(&vm->time_given, __ATOMIC_ACQUIRE));
+    uint64_t tsc = rdtsc();
+
+    return MAX(tsc - MIN(tsc, vm->tsc_start), __atomic_load_n(&vm->time_given, __ATOMIC_ACQUIRE));
 }
 
 /* An interrupt that the vCPU has already, and takes once its HLT is done: a self-IPI before STI and HLT, say.
@@ -37,7 +39,7 @@ static void sleep_once(struct vcpu *vcpu)
     __atomic_store_n(&vcpu->idle, deadline == VLAPIC_NEVER, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (deadline != VLAPIC_NEVER)
-        apic_timer_arm(vcpu->vm->tsc_start + deadline);
+        apic_timer_arm(vcpu->vm->tsc_start + MIN(deadline, UINT64_MAX - vcpu->vm->tsc_start));
     if (!event_waits(vcpu) && !vm_stopping(vcpu->vm)) {
         cpu_sti_hlt();
         cpu_cli();

@@ -79,7 +79,7 @@ struct vm {
     uint32_t time_stride;
     uint64_t chunk_ticks; /* target length of a chunk, TSC ticks */
     uint64_t chunk_min;
-    uint32_t rep_step;  /* preemption timer ticks; see position.h */
+    uint32_t rep_step;  /* preemption timer ticks, once the CPU's rate is known; see position.h */
     uint32_t chaos;     /* percent of random variation in chunk lengths */
     bool verify;        /* digest every chunk */
     uint64_t tsc_start; /* host TSC at guest time 0 */
@@ -105,10 +105,9 @@ struct vm {
 
     /* Atomic. */
     struct vm_divergence divergence;
-    uint32_t stop;            /* vCPUs return from their loops */
-    uint32_t running;         /* vCPUs that have not yet */
-    uint32_t halted;          /* vCPUs that wait for an interrupt and have none */
-    struct spinlock run_lock; /* mode=run: stands in for the commit order */
+    uint32_t stop;    /* vCPUs return from their loops */
+    uint32_t running; /* vCPUs that have not yet */
+    uint32_t halted;  /* vCPUs that wait for an interrupt and have none */
 };
 
 /* What a chunk's end asks to be done once it is committed. */

@@ -12,7 +12,7 @@
 
 /* How a chunk ended. All but REC_END_POSITION are found again by the exit that they name. */
 enum rec_end {
-    REC_END_POSITION = 0, /* cut anywhere (timer, no free frame, step limit): the position says where */
+    REC_END_POSITION = 0, /* cut anywhere (timer, no free frame): the position says where */
     REC_END_PAUSE,        /* the k-th PAUSE of the chunk, after it retired */
     REC_END_HLT,          /* before a HLT; the act halts the vCPU */
     REC_END_IO,           /* before a port access that a device answers */

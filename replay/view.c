@@ -187,6 +187,14 @@ uint64_t view_begin(struct view *view)
     return view->snapshot;
 }
 
+#define NEARLY 32u /* pages: more than an instruction and an event's delivery write */
+
+bool view_nearly_full(const struct view *view)
+{
+    return view->copy_count + NEARLY >= copy_limit(view) ||
+           frames_free(view->order->pool) < NEARLY * view->order->vcpus;
+}
+
 enum view_fault view_write_fault(struct view *view, uint32_t gpn)
 {
     HV_CHECK(gpn < view->order->pages && !view_has_copy(view, gpn));

@@ -83,6 +83,9 @@ static inline bool view_has_copy(const struct view *view, uint32_t gpn)
     return view->page[gpn].copy != FRAME_NONE;
 }
 
+/* Whether a write fault will soon find no room or no frame: a good time to end the chunk. */
+bool view_nearly_full(const struct view *view);
+
 /* The bytes of page gpn as the chunk sees them. */
 static inline void *view_data(const struct view *view, uint32_t gpn)
 {

@@ -53,7 +53,7 @@ static void test_defaults(void **state)
 static void test_all_words(void **state)
 {
     (void)state;
-    good("mode=replay mem=16M vcpus=2 chunk=1000 min-chunk=10 log=memory baud=9600 verify=off "
+    good("mode=replay mem=16M vcpus=2 chunk=1000 min-chunk=10 log=none baud=9600 verify=off "
          "seed=0xFFFFFFFFFFFFFFFF "
          "chaos=50 pause=7 stride=1 report=full end=isa-debug-exit msg-port-e9=on apic=xapic selftest=cpus");
     assert_int_equal(o.mode, MODE_REPLAY);
@@ -62,7 +62,7 @@ static void test_all_words(void **state)
     assert_int_equal(o.vcpus, 2);
     assert_int_equal(o.chunk, 1000);
     assert_int_equal(o.min_chunk, 10);
-    assert_int_equal(o.log, LOG_MEMORY);
+    assert_int_equal(o.log, LOG_NONE);
     assert_int_equal(o.baud, 9600);
     assert_false(o.verify);
     assert_true(o.seed == UINT64_MAX);
