@@ -46,6 +46,12 @@ void write_dr0(uint64_t value)
     fakecpu_this->dr0 = value;
 }
 
+uint64_t xgetbv(uint32_t xcr)
+{
+    HV_CHECK(xcr == 0);
+    return fakecpu_this->xcr0;
+}
+
 void xsetbv(uint32_t xcr, uint64_t value)
 {
     HV_CHECK(xcr == 0 && (value & 1) && !(value & ~UINT64_C(7)));

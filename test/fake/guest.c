@@ -57,7 +57,10 @@ extern const uint8_t guest_code[], guest_code_end[], guest_real[], guest_real_en
     X(trap, FLAGS)                                                                                           \
     X(fault, FLAGS)                                                                                          \
     X(undefined, FLAGS)                                                                                      \
-    X(interrupt, FLAGS)
+    X(interrupt, FLAGS)                                                                                      \
+    X(startup, SPECIAL)                                                                                      \
+    X(stop, SPECIAL)                                                                                         \
+    X(refused, SPECIAL)
 
 #define DECLARE(name, set) extern const uint8_t guest_##name[];
 PIECES(DECLARE)
@@ -121,9 +124,13 @@ uint32_t fake_guest_count(const struct fake_guest *guest, const char *name)
     return count * guest->rounds;
 }
 
-const char *fake_piece_name(uint32_t index)
+const char *fake_piece_name(uint32_t index, uint32_t sets)
 {
-    return index < ARRAY_LEN(pieces) ? pieces[index].name : NULL;
+    for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
+        if ((pieces[i].set & sets) && index-- == 0)
+            return pieces[i].name;
+    }
+    return NULL;
 }
 
 /* ---- Loading ---- */

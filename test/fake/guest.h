@@ -21,6 +21,7 @@ enum fake_pieces {
     PIECES_TIMER = 1u << 7,
     PIECES_FLAGS = 1u << 8, /* shadows, faults, single steps */
     PIECES_ALL = (1u << 9) - 1,
+    PIECES_SPECIAL = 1u << 9, /* never drawn from all */
 };
 
 struct fake_guest {
@@ -35,8 +36,8 @@ struct fake_guest {
 /* How often the guest will have run a piece when it ends, over all vCPUs. */
 uint32_t fake_guest_count(const struct fake_guest *guest, const char *piece);
 
-/* The name of piece `index`, NULL past the last. */
-const char *fake_piece_name(uint32_t index);
+/* The name of the `index`th piece of the sets, NULL past the last. */
+const char *fake_piece_name(uint32_t index, uint32_t sets);
 
 /* Writes the program into `memory` (GUEST_BYTES). */
 void fake_guest_load(const struct fake_guest *guest, uint8_t *memory);

@@ -482,6 +482,32 @@ piece interrupt
         int     $0x30
         ret
 
+/* ---- For tests of their own ---- */
+
+/* Starts vCPU 1 anew, and waits until it runs. */
+piece startup
+        mov     GUEST_SIPI_DATA, %ecx
+        movl    $0x01000000, GUEST_APIC+0x310
+        movl    $0x4500, GUEST_APIC+0x300
+        movl    $0x4600+GUEST_SIPI_PAGE, GUEST_APIC+0x300
+1:      pause
+        cmp     GUEST_SIPI_DATA, %ecx
+        je      1b
+        ret
+
+/* For good. */
+piece stop
+        cli
+        hlt
+        jmp     guest_stop
+
+/* An instruction that device memory is not accessed with. */
+piece refused
+        mov     $GUEST_APIC+0x80, %edi
+        mov     $1, %ecx
+        rep stosl
+        ret
+
 /* ---- Begin and end of a vCPU's program ---- */
 
 piece begin

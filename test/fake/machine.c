@@ -175,8 +175,6 @@ static void make_vm(struct machine *m, enum vm_mode mode)
     vm->running = vm->vcpu_count;
     /* The TSC begins anywhere; guest time begins at 0. */
     vm->tsc_start = m->clock = c->seed % 100000 + 1;
-    if (c->prepare)
-        c->prepare(vm, c->context);
 }
 
 /* ---- vCPUs ---- */
@@ -315,6 +313,9 @@ static void run_tasks(struct machine *m)
     struct fake_task tasks[MAX_VCPUS + 1];
     uint32_t count = m->vm->vcpu_count;
 
+    if (m->config->prepare)
+        m->config->prepare(m->vm, m->config->context);
+
     for (uint32_t i = 0; i < count; i++)
         tasks[i] = (struct fake_task){vcpu_task, m->vm->vcpus[i], m->cpu[i]};
     tasks[count] = (struct fake_task){control_task, m, NULL};
@@ -416,6 +417,14 @@ static void read_log(struct machine *m, struct mem *mem)
     }
 }
 
+/* A recording that ended by halting everywhere has no commit that says so. */
+static void take_recorded_end(struct vm *vm)
+{
+    if (vm->replay.complete && vm->replay.trailer.outcome == REC_OUTCOME_HALTED &&
+        vm->order.seq == vm->replay.count)
+        act_end_guest(vm, 0, REC_OUTCOME_HALTED, 0, "all halted");
+}
+
 struct fake_result *fake_replay(const struct fake_machine_config *config)
 {
     struct machine m;
@@ -425,6 +434,7 @@ struct fake_result *fake_replay(const struct fake_machine_config *config)
     make_vm(&m, VM_REPLAY);
     read_log(&m, &mem);
     run_tasks(&m);
+    take_recorded_end(m.vm);
     fill_result(&m);
     destroy(&m);
     return m.result;

@@ -23,7 +23,7 @@ struct fake_machine_config {
     bool serial;           /* replay: each chunk alone, on the snapshot just before it */
     const uint8_t *log;    /* replay */
     size_t log_bytes;
-    /* To be done before the vCPUs run, or NULL. */
+    /* To be done before the vCPUs run, with the log read; or NULL. */
     void (*prepare)(struct vm *vm, void *context);
     void *context;
 };

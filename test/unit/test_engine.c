@@ -136,16 +136,59 @@ static void guests_of_one_kind(void **state)
 static void guests_of_one_piece(void **state)
 {
     (void)state;
-    for (uint32_t i = 0; fake_piece_name(i); i++)
-        run_seeds(3000 + 10 * i, 3, PIECES_ALL, fake_piece_name(i));
+    for (uint32_t i = 0; fake_piece_name(i, PIECES_ALL); i++)
+        run_seeds(3000 + 10 * i, 3, PIECES_ALL, fake_piece_name(i, PIECES_ALL));
+}
+
+/* Chunks that may change few pages, and hardly a frame to spare: chunks end early, and wait. */
+static void short_of_memory(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 4000; seed < 4030; seed++) {
+        struct fake_guest guest = guest_of(seed);
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+
+        config.chunk_pages = 24;
+        config.spare_frames = seed % 2 ? 0 : 8;
+        config.chunk_ticks = 1500;
+        check_pair(&config);
+    }
+}
+
+static void console_input(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 5000; seed < 5010; seed++) {
+        struct fake_guest guest = guest_of(seed);
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+
+        guest.pieces = PIECES_PORTS | PIECES_SHARED;
+        config.input = 40;
+        check_pair(&config);
+    }
+}
+
+/* Truly in parallel: what happens when is up to the host, what comes out is not. */
+static void in_threads(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 6000; seed < 6012; seed++) {
+        struct fake_guest guest = guest_of(seed);
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+
+        guest.rounds = 8;
+        guest.vcpus = 2 + seed % 2;
+        config.threads = true;
+        check_pair(&config);
+    }
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mixed_guests),
-        cmocka_unit_test(guests_of_one_kind),
-        cmocka_unit_test(guests_of_one_piece),
+        cmocka_unit_test(mixed_guests),        cmocka_unit_test(guests_of_one_kind),
+        cmocka_unit_test(guests_of_one_piece), cmocka_unit_test(short_of_memory),
+        cmocka_unit_test(console_input),       cmocka_unit_test(in_threads),
     };
 
     if (argc > 1) {
