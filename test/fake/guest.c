@@ -59,6 +59,7 @@ extern const uint8_t guest_code[], guest_code_end[], guest_real[], guest_real_en
     X(undefined, FLAGS)                                                                                      \
     X(interrupt, FLAGS)                                                                                      \
     X(startup, SPECIAL)                                                                                      \
+    X(pingpong, SPECIAL)                                                                                     \
     X(stop, SPECIAL)                                                                                         \
     X(refused, SPECIAL)
 
@@ -111,17 +112,24 @@ static uint64_t seed_of(const struct fake_guest *guest, uint32_t vcpu)
     return guest->seed * 31 + vcpu;
 }
 
-uint32_t fake_guest_count(const struct fake_guest *guest, const char *name)
+uint32_t fake_guest_count(const struct fake_guest *guest, uint32_t vcpu, const char *name)
 {
     const struct piece *wanted = find(name);
+    uint64_t random = seed_of(guest, vcpu);
     uint32_t count = 0;
 
-    for (uint32_t vcpu = 0; vcpu < guest->vcpus; vcpu++) {
-        uint64_t random = seed_of(guest, vcpu);
-        for (uint32_t i = 0; i < guest->calls; i++)
-            count += draw(guest, &random) == wanted;
-    }
+    for (uint32_t i = 0; i < guest->calls; i++)
+        count += draw(guest, &random) == wanted;
     return count * guest->rounds;
+}
+
+uint32_t fake_guest_total(const struct fake_guest *guest, const char *name)
+{
+    uint32_t total = 0;
+
+    for (uint32_t vcpu = 0; vcpu < guest->vcpus; vcpu++)
+        total += fake_guest_count(guest, vcpu, name);
+    return total;
 }
 
 const char *fake_piece_name(uint32_t index, uint32_t sets)

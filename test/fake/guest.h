@@ -33,8 +33,9 @@ struct fake_guest {
     uint32_t vcpus;
 };
 
-/* How often the guest will have run a piece when it ends, over all vCPUs. */
-uint32_t fake_guest_count(const struct fake_guest *guest, const char *piece);
+/* How often a vCPU, or all together, will have run a piece when the guest ends. */
+uint32_t fake_guest_count(const struct fake_guest *guest, uint32_t vcpu, const char *piece);
+uint32_t fake_guest_total(const struct fake_guest *guest, const char *piece);
 
 /* The name of the `index`th piece of the sets, NULL past the last. */
 const char *fake_piece_name(uint32_t index, uint32_t sets);

@@ -495,6 +495,24 @@ piece startup
         je      1b
         ret
 
+/* One turn of two vCPUs that wake each other. */
+piece pingpong
+1:      cli
+        cmp     GUEST_TURN, %ebp
+        je      2f
+        sti
+        hlt
+        jmp     1b
+2:      mov     %ebp, %eax
+        xor     $1, %eax
+        mov     %eax, GUEST_TURN
+        incl    GUEST_TURNS
+        sti
+        shl     $24, %eax
+        mov     %eax, GUEST_APIC+0x310
+        movl    $0x4040, GUEST_APIC+0x300
+        ret
+
 /* For good. */
 piece stop
         cli
@@ -549,6 +567,7 @@ guest_on_\name:
         mov     12(%esp), %ecx
         addl    $\skip, 12(%esp)
         call    note_frame
+        incl    GUEST_TAKEN+4*\vector(%ebx)
 .if \eoi
         movl    $0, GUEST_APIC+0xb0
 .endif

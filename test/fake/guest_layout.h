@@ -17,6 +17,8 @@
 #define GUEST_SWAP         0x18008
 #define GUEST_DONE         0x18040
 #define GUEST_VCPUS        0x18044
+#define GUEST_TURN         0x18048
+#define GUEST_TURNS        0x1804c
 #define GUEST_LOCK         0x19000
 #define GUEST_LOCKED1      0x19004
 #define GUEST_LOCKED2      0x1a000
@@ -38,6 +40,7 @@
 #define GUEST_COUNT         0x10
 #define GUEST_TRACE_NEXT    0x40
 #define GUEST_TRACE         0x100
+#define GUEST_TAKEN         0x800 /* interrupts taken, by vector */
 #define GUEST_COPY          0x1000
 
 #define GUEST_BYTES 0x40000

@@ -467,6 +467,7 @@ void fake_step(struct fakerun *run)
     if (step != FAKE_EXIT) {
         run->rip += step == FAKE_DONE ? insn.at : 0;
         run->in_rep = step == FAKE_AGAIN;
+        run->in_compare = (insn.opcode & 0xf6) == 0xa6;
         run->pending_debug |= trapping ? VMX_PENDING_DEBUG_BS : 0;
         return;
     }

@@ -221,6 +221,15 @@ static bool breakpoint_here(const struct fakerun *run)
            !(run->rflags & RFLAGS_RF) && !(run->interruptibility & VMX_BLOCKING_BY_MOV_SS);
 }
 
+/* Between two iterations of CMPS or SCAS, a processor need not have set the flags yet. */
+static void scramble_flags(struct fakerun *run)
+{
+    const uint64_t arithmetic = RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF;
+
+    if (run->in_rep && run->in_compare)
+        run->rflags = (run->rflags & ~arithmetic) | (fake_random(&run->cpu->random) & arithmetic);
+}
+
 /* What comes before the instruction at RIP, in order of priority. True: an exit. */
 static bool before_instruction(struct fakerun *run)
 {
@@ -236,9 +245,10 @@ static bool before_instruction(struct fakerun *run)
     }
     if (run->in_rep)
         set_rf(run, cpu->model.rep_cut_sets_rf);
-    if (run->timer_on && run->timer == 0)
+    if (run->timer_on && run->timer == 0) {
+        scramble_flags(run);
         fake_exit(run, VMX_EXIT_PREEMPTION_TIMER, 0, 0);
-    else if ((primary & PRIMARY_NMI_WINDOW) && !shadows && !(run->interruptibility & VMX_BLOCKING_BY_NMI))
+    } else if ((primary & PRIMARY_NMI_WINDOW) && !shadows && !(run->interruptibility & VMX_BLOCKING_BY_NMI))
         fake_exit(run, VMX_EXIT_NMI_WINDOW, 0, 0);
     else if ((primary & PRIMARY_INTERRUPT_WINDOW) && !shadows && (run->rflags & RFLAGS_IF))
         fake_exit(run, VMX_EXIT_INTERRUPT_WINDOW, 0, 0);

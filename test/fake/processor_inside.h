@@ -19,6 +19,7 @@ struct fakerun {
     bool timer_on;
     bool exited;        /* the exit's fields are in the VMCS */
     bool in_rep;        /* between two iterations of the instruction at RIP */
+    bool in_compare;    /* which is CMPS or SCAS */
     uint32_t vectoring; /* the event being delivered, or 0 */
     uint32_t vectoring_error;
     uint32_t vectoring_length;

@@ -26,6 +26,47 @@ static void blame(const struct fake_machine_config *c, const char *what, const c
              g->pieces, g->only ? ", only " : "", g->only ? g->only : "", g->vcpus, how);
 }
 
+static uint32_t taken(const struct fake_result *r, uint32_t vcpu, uint32_t vector)
+{
+    return fake_guest_word(r->memory,
+                           GUEST_PRIVATE + (vcpu << GUEST_PRIVATE_SHIFT) + GUEST_TAKEN + 4 * vector);
+}
+
+/* Interrupts come once for each time they were sent, or less where several were one. */
+static void check_interrupts(const struct fake_machine_config *c, const struct fake_result *r)
+{
+    const struct fake_guest *g = c->guest;
+    uint32_t ipis = 0, nmis = 0;
+
+    for (uint32_t i = 0; i < g->vcpus; i++) {
+        uint32_t timers = fake_guest_count(g, i, "timer") + fake_guest_count(g, i, "halt");
+        if (taken(r, i, 0x42) != fake_guest_count(g, i, "ipi_self") + fake_guest_count(g, i, "closed_rep"))
+            blame(c, "interrupts to itself", "lost or doubled");
+        if (!fake_guest_count(g, i, "timer_periodic") && taken(r, i, 0x50) > timers)
+            blame(c, "timer interrupts", "too many");
+        if (taken(r, i, 6) != fake_guest_count(g, i, "undefined") ||
+            taken(r, i, 0x30) != fake_guest_count(g, i, "interrupt"))
+            blame(c, "exceptions", "lost or doubled");
+        ipis += taken(r, i, 0x40);
+        nmis += taken(r, i, 2);
+    }
+    if (ipis > fake_guest_total(g, "ipi") + fake_guest_total(g, "pingpong") ||
+        nmis > fake_guest_total(g, "nmi"))
+        blame(c, "interrupts to others", "too many");
+}
+
+#define XMM0_OFFSET 160u
+
+static void check_registers(const struct fake_machine_config *c, const struct fake_result *r)
+{
+    for (uint32_t i = 0; i < c->guest->vcpus; i++) {
+        uint32_t xmm0;
+        memcpy(&xmm0, &r->state[i].xsave[XMM0_OFFSET], sizeof(xmm0));
+        if (xmm0 != i + 0x101 * fake_guest_count(c->guest, i, "xmm"))
+            blame(c, "XMM0", "wrong");
+    }
+}
+
 /* What must hold of a guest that ran to its end, whatever the order of things was. */
 static void check_guest(const struct fake_machine_config *c, const struct fake_result *r)
 {
@@ -34,14 +75,18 @@ static void check_guest(const struct fake_machine_config *c, const struct fake_r
 
     if (r->outcome.outcome != REC_OUTCOME_EXIT || r->outcome.status != 7)
         blame(c, "the guest's end", r->outcome.reason);
-    if (fake_guest_word(r->memory, GUEST_ATOMIC) != fake_guest_count(g, "atomic"))
+    if (fake_guest_word(r->memory, GUEST_ATOMIC) != fake_guest_total(g, "atomic"))
         blame(c, "the atomic counter", "lost or doubled");
-    if (locked != fake_guest_count(g, "lock") || locked != fake_guest_word(r->memory, GUEST_LOCKED2))
+    if (locked != fake_guest_total(g, "lock") || locked != fake_guest_word(r->memory, GUEST_LOCKED2))
         blame(c, "the counters under the lock", "lost or doubled");
-    if (fake_guest_word(r->memory, GUEST_HISTORY_NEXT) != fake_guest_count(g, "history"))
+    if (fake_guest_word(r->memory, GUEST_HISTORY_NEXT) != fake_guest_total(g, "history"))
         blame(c, "the history", "lost or doubled");
     if (fake_guest_word(r->memory, GUEST_TSC_BACK) != 0)
         blame(c, "guest time", "went back");
+    if (fake_guest_word(r->memory, GUEST_TURNS) != fake_guest_total(g, "pingpong"))
+        blame(c, "turns", "lost or doubled");
+    check_interrupts(c, r);
+    check_registers(c, r);
 }
 
 static void compare(const struct fake_machine_config *c, const char *what, const struct fake_result *recorded,
@@ -140,6 +185,49 @@ static void guests_of_one_piece(void **state)
         run_seeds(3000 + 10 * i, 3, PIECES_ALL, fake_piece_name(i, PIECES_ALL));
 }
 
+/*
+ * Where nothing from outside comes in, it cannot matter where chunks end: one vCPU in short chunks and in
+ * long ones ends with the same memory and the same registers.
+ */
+static void chunks_do_not_show(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 7000; seed < 7040; seed++) {
+        struct fake_guest guest = guest_of(seed);
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+        struct fake_result *fine, *coarse;
+
+        guest.vcpus = 1;
+        guest.pieces =
+            PIECES_SHARED | PIECES_PRIVATE | PIECES_REP | PIECES_EXITS | PIECES_PORTS | PIECES_FLAGS;
+        config.chunk_ticks = 30;
+        fine = fake_record(&config);
+        check_guest(&config, fine);
+        config.chunk_ticks = 1000000;
+        config.model.seed++;
+        config.pause_limit = 1000;
+        coarse = fake_record(&config);
+        if (memcmp(fine->memory, coarse->memory, GUEST_BYTES) != 0)
+            blame(&config, "memory", "depends on the chunks");
+        if (vcpu_state_digest(&fine->state[0]) != vcpu_state_digest(&coarse->state[0]))
+            blame(&config, "registers", "depend on the chunks");
+        fake_result_delete(fine);
+        fake_result_delete(coarse);
+    }
+}
+
+/* Two vCPUs that sleep until the other wakes them. */
+static void waking_each_other(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 8000; seed < 8010; seed++) {
+        struct fake_guest guest = {.only = "pingpong", .calls = 8, .rounds = 3, .seed = seed, .vcpus = 2};
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+
+        check_pair(&config);
+    }
+}
+
 /* Chunks that may change few pages, and hardly a frame to spare: chunks end early, and wait. */
 static void short_of_memory(void **state)
 {
@@ -172,7 +260,7 @@ static void console_input(void **state)
 static void in_threads(void **state)
 {
     (void)state;
-    for (uint64_t seed = 6000; seed < 6012; seed++) {
+    for (uint64_t seed = 6000; seed < 6004; seed++) {
         struct fake_guest guest = guest_of(seed);
         struct fake_machine_config config = fake_machine_defaults(&guest, seed);
 
@@ -187,7 +275,8 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mixed_guests),        cmocka_unit_test(guests_of_one_kind),
-        cmocka_unit_test(guests_of_one_piece), cmocka_unit_test(short_of_memory),
+        cmocka_unit_test(guests_of_one_piece), cmocka_unit_test(chunks_do_not_show),
+        cmocka_unit_test(waking_each_other),   cmocka_unit_test(short_of_memory),
         cmocka_unit_test(console_input),       cmocka_unit_test(in_threads),
     };
 
