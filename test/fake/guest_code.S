@@ -653,7 +653,7 @@ guest_real:
         mov     $GUEST_SIPI_DATA, %edi
         lock incl %ds:(%edi)
         mov     %cs, %ax
-        addr32 mov %ax, 4(%edi)
+        mov     %ax, 4(%edi)
 1:      hlt
         jmp     1b
 guest_real_end:
