@@ -196,7 +196,10 @@ static bool replay_chunk(struct vcpu *vcpu)
         case ATTEMPT_AGAIN:
             vcpu->counters[REC_COUNT_TRIES]++;
             if (++tries >= REPLAY_TRIES) {
-                divergence_report(vcpu);
+                /* In its turn, since only the first difference in the order of commits tells anything. */
+                order_rest(&vcpu->vm->order, vcpu->index);
+                if (wait_for_turn(vcpu, false) == TURN_HERE)
+                    divergence_report(vcpu);
                 return false;
             }
             position_next_guess(vcpu);

@@ -6,6 +6,7 @@
 
 #include "hv/acts.h"
 #include "hv/base/check.h"
+#include "hv/chunk.h"
 #include "hv/input.h"
 #include "hv/mem.h"
 #include "hv/record.h"
@@ -444,6 +445,52 @@ void fake_result_delete(struct fake_result *result)
 {
     free(result->log);
     free(result);
+}
+
+/* ---- A machine that does not run ---- */
+
+struct fake_bench {
+    struct machine machine;
+};
+
+struct fake_bench *fake_bench_new(const struct fake_machine_config *config)
+{
+    struct fake_bench *bench = calloc(1, sizeof(*bench));
+    struct machine *m = &bench->machine;
+
+    HV_CHECK(bench);
+    begin(m, config);
+    make_vm(m, VM_RECORD);
+    if (config->prepare)
+        config->prepare(m->vm, config->context);
+    fakecpu_this = m->cpu[0];
+    make_vmcs(m->vm->vcpus[0]);
+    chunk_snapshot(m->vm->vcpus[0]);
+    HV_CHECK(chunk_start(m->vm->vcpus[0]));
+    return bench;
+}
+
+void fake_bench_delete(struct fake_bench *bench)
+{
+    fakecpu_this = NULL;
+    destroy(&bench->machine);
+    fake_result_delete(bench->machine.result);
+    free(bench);
+}
+
+struct vm *fake_bench_vm(struct fake_bench *bench)
+{
+    return bench->machine.vm;
+}
+
+uint8_t *fake_bench_memory(struct fake_bench *bench, uint32_t address)
+{
+    struct view *view = &bench->machine.vm->vcpus[0]->view;
+    uint32_t gpn = address >> PAGE_SHIFT;
+
+    if (!view_has_copy(view, gpn))
+        HV_CHECK(view_write_fault(view, gpn) == VIEW_FAULT_COPIED);
+    return (uint8_t *)view_data(view, gpn) + (address & PAGE_MASK);
 }
 
 /* ---- Comparing ---- */

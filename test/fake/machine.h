@@ -52,6 +52,17 @@ struct fake_result *fake_record(const struct fake_machine_config *config);
 struct fake_result *fake_replay(const struct fake_machine_config *config);
 void fake_result_delete(struct fake_result *result);
 
+/*
+ * A recording machine that does not run: the calling thread is on vCPU 0's processor, whose first chunk has
+ * begun. For tests of single functions.
+ */
+struct fake_bench;
+struct fake_bench *fake_bench_new(const struct fake_machine_config *config);
+void fake_bench_delete(struct fake_bench *bench);
+struct vm *fake_bench_vm(struct fake_bench *bench);
+/* Guest memory as vCPU 0's chunk sees it, for writing; the page becomes its own. */
+uint8_t *fake_bench_memory(struct fake_bench *bench, uint32_t address);
+
 /* Words the first difference between two results into `text`; false where they are equal. */
 bool fake_results_differ(const struct fake_result *a, const struct fake_result *b, char *text, size_t size);
 
