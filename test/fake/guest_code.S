@@ -651,7 +651,7 @@ guest_code_end:
         .code16
 guest_real:
         mov     $GUEST_SIPI_DATA, %edi
-        lock incl %ds:(%edi)
+        lock incl (%edi)
         mov     %cs, %ax
         mov     %ax, 4(%edi)
 1:      hlt
