@@ -12,6 +12,7 @@
 #include "hv/record.h"
 #include "hv/replay.h"
 #include "hv/replay_log.h"
+#include "hv/run.h"
 #include "hv/sleep.h"
 #include "replay/log_writer.h"
 #include "test/fake/schedule.h"
@@ -30,6 +31,7 @@ struct machine {
     const struct fake_machine_config *config;
     struct vm *vm;
     struct fakecpu *cpu[MAX_VCPUS];
+    uint64_t run_eptp; /* mode=run */
     uint64_t clock;
     uint64_t random;
     struct log_writer writer;
@@ -100,6 +102,20 @@ static void make_memory(struct machine *m, bool replaying)
     fake_guest_load(c->guest, vm->pool.base);
 }
 
+/* mode=run maps 2 MiB at a time. */
+static void make_run_memory(struct machine *m)
+{
+    void *memory = NULL;
+
+    HV_CHECK(posix_memalign(&memory, PAGE_2M, PAGE_2M) == 0);
+    m->objects[m->object_count++] = memory;
+    memset(memory, 0, PAGE_2M);
+    m->vm->run_memory = memory;
+    m->vm->memory_bytes = PAGE_2M;
+    m->run_eptp = ept_run_init(make(m, ept_run_bytes(PAGE_2M)), PAGE_2M, 0, hpa((uint64_t)(uintptr_t)memory));
+    fake_guest_load(m->config->guest, memory);
+}
+
 static void view_map(void *context, uint32_t gpn, uint32_t frame, bool writable)
 {
     struct vcpu *vcpu = context;
@@ -114,12 +130,22 @@ static void view_make_private(void *context, uint32_t gpn, uint32_t frame)
     ept_make_private(&vcpu->ept, gpn, hpa((uint64_t)(uintptr_t)frame_data(&vcpu->vm->pool, frame)));
 }
 
+static void make_view(struct machine *m, struct vcpu *vcpu)
+{
+    struct view_ops ops = {.ctx = vcpu, .map = view_map, .make_private = view_make_private};
+    uint32_t chunk_pages = m->config->chunk_pages;
+
+    ept_view_init(&vcpu->ept, make(m, ept_view_bytes(GUEST_BYTES)), GUEST_BYTES, 0);
+    view_init(&vcpu->view, &m->vm->order, vcpu->index, &ops, make(m, PAGES * sizeof(struct view_page)),
+              make(m, chunk_pages * sizeof(uint32_t)), make(m, chunk_pages * sizeof(uint32_t)));
+    vcpu->view.from_reserve = m->vm->mode == VM_REPLAY;
+    vcpu->eptp = ept_eptp(&vcpu->ept);
+}
+
 static void make_vcpu(struct machine *m, uint32_t index)
 {
     struct vm *vm = m->vm;
     struct vcpu *vcpu = make(m, sizeof(*vcpu));
-    struct view_ops ops = {.ctx = vcpu, .map = view_map, .make_private = view_make_private};
-    uint32_t chunk_pages = m->config->chunk_pages;
 
     vm->vcpus[index] = vcpu;
     vcpu->vm = vm;
@@ -134,12 +160,11 @@ static void make_vcpu(struct machine *m, uint32_t index)
     vm->dests[index] = vlapic_dest(&vcpu->state->lapic);
     vcpu->length = vm->chunk_ticks;
     vcpu->noise = m->config->seed * 77 + index;
-    ept_view_init(&vcpu->ept, make(m, ept_view_bytes(GUEST_BYTES)), GUEST_BYTES, 0);
-    view_init(&vcpu->view, &vm->order, index, &ops, make(m, PAGES * sizeof(struct view_page)),
-              make(m, chunk_pages * sizeof(uint32_t)), make(m, chunk_pages * sizeof(uint32_t)));
-    vcpu->view.from_reserve = vm->mode == VM_REPLAY;
-    vcpu->eptp = ept_eptp(&vcpu->ept);
-    m->cpu[index] = fakecpu_new(vcpu->cpu, PAGES, &m->config->model, &m->clock);
+    vcpu->eptp = m->run_eptp;
+    if (vm->mode != VM_RUN)
+        make_view(m, vcpu);
+    m->cpu[index] =
+        fakecpu_new(vcpu->cpu, (uint32_t)(vm->memory_bytes / PAGE_SIZE), &m->config->model, &m->clock);
 }
 
 static void make_vm(struct machine *m, enum vm_mode mode)
@@ -160,11 +185,14 @@ static void make_vm(struct machine *m, enum vm_mode mode)
     vm->chaos = c->chaos;
     vm->verify = true;
     vports_reset(&vm->ports);
-    make_memory(m, mode == VM_REPLAY);
+    if (mode == VM_RUN)
+        make_run_memory(m);
+    else
+        make_memory(m, mode == VM_REPLAY);
     vm->header = (struct rec_header){.semantics = REC_REPLAY_SEMANTICS,
                                      .vcpus = vm->vcpu_count,
                                      .memory_bytes = GUEST_BYTES,
-                                     .image_digest = order_memory_digest(&vm->order),
+                                     .image_digest = mode == VM_RUN ? 0 : order_memory_digest(&vm->order),
                                      .cpuid_model = CPUID_MODEL_VERSION,
                                      .pause_limit = vm->pause_limit,
                                      .time_stride = vm->time_stride,
@@ -175,7 +203,8 @@ static void make_vm(struct machine *m, enum vm_mode mode)
         make_vcpu(m, i);
     vm->running = vm->vcpu_count;
     /* The TSC begins anywhere; guest time begins at 0. */
-    vm->tsc_start = m->clock = c->seed % 100000 + 1;
+    m->clock = c->seed % 100000 + 1;
+    vm->tsc_start = mode == VM_RUN ? 0 : m->clock;
 }
 
 /* ---- vCPUs ---- */
@@ -225,8 +254,10 @@ static void vcpu_task(void *context)
     make_vmcs(vcpu);
     if (vcpu->vm->mode == VM_RECORD)
         record_vcpu(vcpu);
-    else
+    else if (vcpu->vm->mode == VM_REPLAY)
         replay_vcpu(vcpu);
+    else
+        run_vcpu(vcpu);
     __atomic_sub_fetch(&vcpu->vm->running, 1, __ATOMIC_ACQ_REL);
 }
 
@@ -296,7 +327,7 @@ static void control_task(void *context)
         give_input(m);
         if (vm_stopping(vm)) {
             sleep_wake_all(vm);
-        } else if (vm->mode == VM_RECORD && ++turns % 64 == 0 && sleep_for_good(vm)) {
+        } else if (vm->mode != VM_REPLAY && ++turns % 64 == 0 && sleep_for_good(vm)) {
             spin_lock(&vm->order.lock);
             act_end_guest(vm, 0, REC_OUTCOME_HALTED, 0, "all halted");
             spin_unlock(&vm->order.lock);
@@ -332,7 +363,10 @@ static void fill_result(struct machine *m)
     struct vm *vm = m->vm;
 
     for (uint32_t i = 0; i < PAGES; i++)
-        memcpy(result->memory + i * PAGE_SIZE, frame_data(&vm->pool, vm->order.table[i].frame), PAGE_SIZE);
+        memcpy(result->memory + i * PAGE_SIZE,
+               vm->mode == VM_RUN ? vm->run_memory + i * PAGE_SIZE
+                                  : frame_data(&vm->pool, vm->order.table[i].frame),
+               PAGE_SIZE);
     result->vcpus = vm->vcpu_count;
     result->outcome = vm->outcome;
     result->commits = vm->order.seq;
@@ -341,7 +375,7 @@ static void fill_result(struct machine *m)
     memcpy(result->divergence, vm->divergence.text, sizeof(result->divergence));
     for (uint32_t i = 0; i < vm->vcpu_count; i++) {
         const struct vcpu *vcpu = vm->vcpus[i];
-        result->state[i] = *vcpu->saved;
+        result->state[i] = vm->mode == VM_RUN ? *vcpu->state : *vcpu->saved;
         result->instructions += m->cpu[i]->instructions;
         for (uint32_t j = 0; j < REC_COUNT_MAX; j++)
             result->counters[j] += vcpu->counters[j];
@@ -436,6 +470,18 @@ struct fake_result *fake_replay(const struct fake_machine_config *config)
     read_log(&m, &mem);
     run_tasks(&m);
     take_recorded_end(m.vm);
+    fill_result(&m);
+    destroy(&m);
+    return m.result;
+}
+
+struct fake_result *fake_run(const struct fake_machine_config *config)
+{
+    struct machine m;
+
+    begin(&m, config);
+    make_vm(&m, VM_RUN);
+    run_tasks(&m);
     fill_result(&m);
     destroy(&m);
     return m.result;

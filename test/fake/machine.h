@@ -47,9 +47,11 @@ struct fake_result {
     size_t log_bytes;
 };
 
-/* Both stop the test on what should never happen. The result is freed by fake_result_delete(). */
+/* All stop the test on what should never happen. The result is freed by fake_result_delete(). */
 struct fake_result *fake_record(const struct fake_machine_config *config);
 struct fake_result *fake_replay(const struct fake_machine_config *config);
+/* mode=run: neither; memory is shared. */
+struct fake_result *fake_run(const struct fake_machine_config *config);
 void fake_result_delete(struct fake_result *result);
 
 /*

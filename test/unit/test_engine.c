@@ -68,7 +68,7 @@ static void check_registers(const struct fake_machine_config *c, const struct fa
 }
 
 /* What must hold of a guest that ran to its end, whatever the order of things was. */
-static void check_guest(const struct fake_machine_config *c, const struct fake_result *r)
+static void check_memory(const struct fake_machine_config *c, const struct fake_result *r)
 {
     const struct fake_guest *g = c->guest;
     uint32_t locked = fake_guest_word(r->memory, GUEST_LOCKED1);
@@ -86,6 +86,11 @@ static void check_guest(const struct fake_machine_config *c, const struct fake_r
     if (fake_guest_word(r->memory, GUEST_TURNS) != fake_guest_total(g, "pingpong"))
         blame(c, "turns", "lost or doubled");
     check_interrupts(c, r);
+}
+
+static void check_guest(const struct fake_machine_config *c, const struct fake_result *r)
+{
+    check_memory(c, r);
     check_registers(c, r);
 }
 
@@ -228,6 +233,20 @@ static void waking_each_other(void **state)
     }
 }
 
+/* mode=run, where nothing is recorded and memory is shared. Registers stay in the processor. */
+static void just_running(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 9000; seed < 9020; seed++) {
+        struct fake_guest guest = guest_of(seed);
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+        struct fake_result *ran = fake_run(&config);
+
+        check_memory(&config, ran);
+        fake_result_delete(ran);
+    }
+}
+
 /* Chunks that may change few pages, and hardly a frame to spare: chunks end early, and wait. */
 static void short_of_memory(void **state)
 {
@@ -276,8 +295,9 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mixed_guests),        cmocka_unit_test(guests_of_one_kind),
         cmocka_unit_test(guests_of_one_piece), cmocka_unit_test(chunks_do_not_show),
-        cmocka_unit_test(waking_each_other),   cmocka_unit_test(short_of_memory),
-        cmocka_unit_test(console_input),       cmocka_unit_test(in_threads),
+        cmocka_unit_test(waking_each_other),   cmocka_unit_test(just_running),
+        cmocka_unit_test(short_of_memory),     cmocka_unit_test(console_input),
+        cmocka_unit_test(in_threads),
     };
 
     if (argc > 1) {
