@@ -5,48 +5,13 @@
  * A piece may change all registers but EBP (the vCPU's number) and ESP. Addresses of data are guest.h's.
  */
 #include "test/fake/guest_layout.h"
+#include "test/fake/guest_macros.S.h"
 
         .section .rodata
         .balign 16
         .globl  guest_code, guest_code_end
         .code32
 guest_code:
-
-.macro  piece name
-        .balign 4
-        .globl  guest_\name
-guest_\name:
-.endm
-
-.macro  take_lock
-8:      mov     $1, %eax
-        xchg    %eax, GUEST_LOCK
-        test    %eax, %eax
-        jz      9f
-        pause
-        jmp     8b
-9:
-.endm
-
-.macro  drop_lock
-        movl    $0, GUEST_LOCK
-.endm
-
-/* EBX: this vCPU's private pages. */
-.macro  private
-        mov     %ebp, %ebx
-        shl     $GUEST_PRIVATE_SHIFT, %ebx
-        add     $GUEST_PRIVATE, %ebx
-.endm
-
-/* Adds EAX to what the vCPU has seen so far. */
-.macro  note_eax
-        private
-        add     %eax, GUEST_NOTED(%ebx)
-        mov     GUEST_NOTED(%ebx), %eax
-        imul    %eax, %eax
-        xor     %eax, GUEST_NOTED+4(%ebx)
-.endm
 
 /* ---- Shared memory ---- */
 
@@ -556,27 +521,6 @@ piece end
 
 /* ---- Handlers: they note vector, EIP and EFLAGS, in a ring of the vCPU's own. ---- */
 
-.macro  handler name, vector, skip, eoi
-        .balign 4
-        .globl  guest_on_\name
-guest_on_\name:
-        push    %eax
-        push    %ebx
-        push    %ecx
-        mov     $\vector, %eax
-        mov     12(%esp), %ecx
-        addl    $\skip, 12(%esp)
-        call    note_frame
-        incl    GUEST_TAKEN+4*\vector(%ebx)
-.if \eoi
-        movl    $0, GUEST_APIC+0xb0
-.endif
-        pop     %ecx
-        pop     %ebx
-        pop     %eax
-        iret
-.endm
-
 /* Past the call: return address, three registers, the frame. */
 note_frame:
         private
@@ -645,17 +589,5 @@ guest_on_page_fault:
         sub     $0x1000, %edi
         iret
 guest_code_end:
-
-/* Real mode: where a startup IPI leads. Page 9 is GUEST_SIPI_PAGE. */
-        .globl  guest_real, guest_real_end
-        .code16
-guest_real:
-        mov     $GUEST_SIPI_DATA, %edi
-        lock incl (%edi)
-        mov     %cs, %ax
-        mov     %ax, 4(%edi)
-1:      hlt
-        jmp     1b
-guest_real_end:
         .code64
         .section .note.GNU-stack, "", @progbits

@@ -249,6 +249,8 @@ static void check_change(struct fake_machine_config *config, const struct fake_r
         }
         fake_result_delete(replayed);
     }
+    config->prepare = NULL;
+    config->context = NULL;
     assert_true(tried > 0);
 }
 
