@@ -476,6 +476,11 @@ piece pingpong
         shl     $24, %eax
         mov     %eax, GUEST_APIC+0x310
         movl    $0x4040, GUEST_APIC+0x300
+        /* The other one wakes among these, and its chunks are squashed. */
+        mov     $25, %ecx
+3:      incl    GUEST_RACY
+        dec     %ecx
+        jnz     3b
         ret
 
 /* For good. */
