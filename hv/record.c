@@ -16,6 +16,8 @@
 #define SQUASHES_BEFORE_TOKEN 4u
 #define STEP_FIRST            2u /* preemption timer ticks: the least that lets an instruction run */
 #define STEP_TRIES            256u
+#define LATE_EVERY            8u  /* with chaos, about one chunk in this many begins late */
+#define LATE_PAUSES           64u /* by at most this many PAUSEs for each percent of chaos */
 
 /* ---- Begin ---- */
 
@@ -40,6 +42,25 @@ static bool wait_for_room(struct vcpu *vcpu)
         cpu_pause();
     }
     return !vm_stopping(vm);
+}
+
+/*
+ * Chunks that end by exits of their own have no length for chaos to vary: some begin late instead, so that
+ * another seed gives another order to guests that never see the timer, too.
+ */
+static void begin_late(struct vcpu *vcpu)
+{
+    struct vrandom random = {.state = vcpu->noise};
+    uint64_t choice;
+
+    if (vcpu->vm->chaos == 0)
+        return;
+    choice = vrandom_next(&random);
+    vcpu->noise = random.state;
+    if (choice % LATE_EVERY != 0)
+        return;
+    for (uint64_t pauses = choice / LATE_EVERY % (LATE_PAUSES * vcpu->vm->chaos); pauses > 0; pauses--)
+        cpu_pause();
 }
 
 static uint64_t quantum_up(uint64_t ticks)
@@ -315,6 +336,7 @@ void record_vcpu(struct vcpu *vcpu)
     while (wait_for_room(vcpu)) {
         if (vcpu->state->activity != VCPU_RUNNING && !sleep_until_event(vcpu))
             break;
+        begin_late(vcpu);
         if (!record_chunk(vcpu))
             break;
     }
