@@ -46,6 +46,8 @@ extern const uint8_t guest_code[], guest_code_end[], guest_real[], guest_real_en
     X(in, PORTS)                                                                                             \
     X(ipi, IPI)                                                                                              \
     X(ipi_others, IPI)                                                                                       \
+    X(ipi_or, IPI)                                                                                           \
+    X(ipi_exchange, IPI)                                                                                     \
     X(ipi_self, IPI)                                                                                         \
     X(nmi, IPI)                                                                                              \
     X(timer, TIMER)                                                                                          \

@@ -5,7 +5,7 @@
  * A piece may change all registers but EBP (the vCPU's number) and ESP. Addresses of data are guest.h's.
  */
 #include "test/fake/guest_layout.h"
-#include "test/fake/guest_macros.S.h"
+#include "test/fake/guest_macros.inc"
 
         .section .rodata
         .balign 16
@@ -303,7 +303,12 @@ piece in
         mov     $0x3fd, %dx
         mov     $-1, %eax
         in      %dx, %al
-        in      $0x71, %al
+        mov     %eax, %ecx
+        and     $0xffffff60, %ecx
+        cmp     $0xffffff60, %ecx
+        je      1f
+        lock incl GUEST_WRONG
+1:      in      $0x71, %al
         note_eax
         ret
 
@@ -323,6 +328,30 @@ piece ipi
 piece ipi_others
         movl    $0xc4041, GUEST_APIC+0x300
         ret
+
+/* Flags and registers that an act leaves behind. */
+piece ipi_or
+        movl    $0, GUEST_APIC+0x300
+        xor     %eax, %eax
+        orl     $0xc4041, GUEST_APIC+0x300
+        jnz     1f
+        lock incl GUEST_WRONG
+1:      ret
+
+piece ipi_exchange
+        movl    $0xc4041, GUEST_APIC+0x300
+        mov     $0xc4041, %eax
+        xchg    %eax, GUEST_APIC+0x300
+        cmp     $0xc4041, %eax
+        je      1f
+        lock incl GUEST_WRONG
+1:      mov     $0xc4000, %ecx
+        mov     %ecx, %eax
+        xchg    %eax, GUEST_APIC+0x300
+        cmp     %ecx, %eax
+        jne     2f
+        lock incl GUEST_WRONG
+2:      ret
 
 piece ipi_self
         movl    $0x44042, GUEST_APIC+0x300
@@ -407,7 +436,7 @@ piece stack_segment
         mov     %eax, %ss
         incl    GUEST_COUNT+8(%ebx)
         mov     %eax, %ss
-        rdtsc
+        rdrand  %edx
         mov     %eax, %ss
         mov     %eax, %ss
         nop
@@ -420,7 +449,7 @@ piece trap
         orl     $0x100, (%esp)
         popf
         incl    GUEST_COUNT+12(%ebx)
-        rdtsc
+        rdrand  %edx
         mov     %ss, %eax
         mov     %eax, %ss
         nop
@@ -524,75 +553,7 @@ piece end
         hlt
         jmp     2b
 
-/* ---- Handlers: they note vector, EIP and EFLAGS, in a ring of the vCPU's own. ---- */
-
-/* Past the call: return address, three registers, the frame. */
-note_frame:
-        private
-        add     20(%esp), %ecx
-        rolb    $1, %cl
-        add     24(%esp), %ecx
-        add     %eax, %ecx
-        mov     GUEST_TRACE_NEXT(%ebx), %eax
-        and     $0xff, %eax
-        add     %ecx, GUEST_TRACE(%ebx,%eax,4)
-        incl    GUEST_TRACE_NEXT(%ebx)
-        ret
-
-handler ipi, 0x40, 0, 1
-handler ipi_others, 0x41, 0, 1
-handler ipi_self, 0x42, 0, 1
-handler timer, 0x50, 0, 1
-handler nmi, 2, 0, 0
-handler undefined, 6, 3, 0
-handler interrupt, 0x30, 0, 0
-        .balign 4
-        .globl  guest_on_debug
-guest_on_debug:
-        push    %eax
-        push    %ebx
-        push    %ecx
-        mov     %dr6, %eax
-        mov     12(%esp), %ecx
-        call    note_frame
-        xor     %eax, %eax
-        mov     %eax, %dr6
-        pop     %ecx
-        pop     %ebx
-        pop     %eax
-        iret
-/* With an error code. */
-        .balign 4
-        .globl  guest_on_fault
-guest_on_fault:
-        add     $4, %esp
-        push    %eax
-        push    %ebx
-        push    %ecx
-        mov     $13, %eax
-        mov     12(%esp), %ecx
-        addl    $2, 12(%esp)
-        call    note_frame
-        pop     %ecx
-        pop     %ebx
-        pop     %eax
-        iret
-/* The page before is there. */
-        .balign 4
-        .globl  guest_on_page_fault
-guest_on_page_fault:
-        add     $4, %esp
-        push    %eax
-        push    %ebx
-        push    %ecx
-        mov     %cr2, %eax
-        mov     12(%esp), %ecx
-        call    note_frame
-        pop     %ecx
-        pop     %ebx
-        pop     %eax
-        sub     $0x1000, %edi
-        iret
+#include "test/fake/guest_handlers.S.h"
 guest_code_end:
         .code64
         .section .note.GNU-stack, "", @progbits

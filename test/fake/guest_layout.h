@@ -19,6 +19,7 @@
 #define GUEST_VCPUS        0x18044
 #define GUEST_TURN         0x18048
 #define GUEST_TURNS        0x1804c
+#define GUEST_WRONG        0x18050 /* results that cannot be */
 #define GUEST_LOCK         0x19000
 #define GUEST_LOCKED1      0x19004
 #define GUEST_LOCKED2      0x1a000

@@ -83,6 +83,8 @@ static void check_memory(const struct fake_machine_config *c, const struct fake_
         blame(c, "the history", "lost or doubled");
     if (fake_guest_word(r->memory, GUEST_TSC_BACK) != 0)
         blame(c, "guest time", "went back");
+    if (fake_guest_word(r->memory, GUEST_WRONG) != 0)
+        blame(c, "a result", "wrong");
     if (fake_guest_word(r->memory, GUEST_TURNS) != fake_guest_total(g, "pingpong"))
         blame(c, "turns", "lost or doubled");
     check_interrupts(c, r);
