@@ -553,7 +553,7 @@ piece end
         hlt
         jmp     2b
 
-#include "test/fake/guest_handlers.S.h"
+#include "test/fake/guest_handlers.inc"
 guest_code_end:
         .code64
         .section .note.GNU-stack, "", @progbits
