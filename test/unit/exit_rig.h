@@ -2,6 +2,12 @@
 #ifndef RV_TEST_UNIT_EXIT_RIG_H
 #define RV_TEST_UNIT_EXIT_RIG_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
 #include <string.h>
 
 #include "drivers/vdev/cpuid.h"
