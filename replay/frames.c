@@ -100,5 +100,6 @@ uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint3
     }
     if (at < WORDS)
         d = digest_words(digest_word(d, at), new + at, WORDS - at);
+    d = digest_finish(d);
     return d ? d : 1; /* 0 means equal */
 }

@@ -17,14 +17,16 @@ static inline uint32_t step_byte(uint32_t crc, uint8_t byte)
 
 /* Odd, its bits well spread: 2^64 divided by the golden ratio. */
 #define MULTIPLIER UINT64_C(0x9e3779b97f4a7c15)
-#define ROTATION   29u
 
-/* Invertible in `d` and in `word`, so one changed word always shows; the rotation brings high bits down
- * again. */
+/*
+ * The halves of the full product, folded: each bit of `d` and `word` reaches all of the result, and not by
+ * sums alone, so that a change cannot be undone by a likely change of another word.
+ */
 static inline uint64_t mix(uint64_t d, uint64_t word)
 {
-    d = (d ^ word) * MULTIPLIER;
-    return d << ROTATION | d >> (64 - ROTATION);
+    unsigned __int128 product = (unsigned __int128)(d ^ word) * MULTIPLIER;
+
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
 uint64_t digest_words(uint64_t d, const uint64_t *data, size_t words)
@@ -49,6 +51,13 @@ uint64_t digest_words(uint64_t d, const uint64_t *data, size_t words)
 uint64_t digest_word(uint64_t d, uint64_t word)
 {
     return mix(d, word);
+}
+
+uint64_t digest_finish(uint64_t d)
+{
+    d = (d ^ d >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    d = (d ^ d >> 27) * UINT64_C(0x94d049bb133111eb);
+    return d ^ d >> 31;
 }
 
 uint64_t digest_bytes(uint64_t d, const void *data, size_t bytes)

@@ -103,6 +103,24 @@ static void digest_sees_a_bit_and_the_order(void **state)
     }
 }
 
+/* Nor does a second changed bit take back the first one, whichever two they are. */
+static void digest_sees_any_two_bits(void **state)
+{
+    uint64_t data[3], whole;
+
+    (void)state;
+    fill((uint8_t *)data, sizeof(data));
+    whole = digest_words(1, data, 3);
+    for (size_t a = 0; a < 3 * 64; a++) {
+        for (size_t b = 0; b < a; b++) {
+            uint64_t changed[3] = {data[0], data[1], data[2]};
+            changed[a / 64] ^= UINT64_C(1) << a % 64;
+            changed[b / 64] ^= UINT64_C(1) << b % 64;
+            assert_int_not_equal(digest_words(1, changed, 3), whole);
+        }
+    }
+}
+
 static void digest_depends_on_both_halves_of_the_start(void **state)
 {
     uint64_t data[9] = {1, 2, 3};
@@ -120,6 +138,7 @@ int main(void)
         cmocka_unit_test(words_continue_anywhere),
         cmocka_unit_test(bytes_are_padded_with_zeros),
         cmocka_unit_test(digest_sees_a_bit_and_the_order),
+        cmocka_unit_test(digest_sees_any_two_bits),
         cmocka_unit_test(digest_depends_on_both_halves_of_the_start),
     };
 

@@ -131,6 +131,34 @@ static void change_digest_sees_each_of_many_changes(void **state)
     }
 }
 
+/* The sum of two pages' digests where each has counted `times` up: as two sides of a ring, or a lock, do. */
+static uint64_t counted_in_step(const struct frame_pool *pool, uint64_t from, uint64_t times)
+{
+    *word(2, 2) = from + times;
+    *word(4, 2) = from + 1 + times;
+    return frame_change_digest(pool, 1, 2, ~UINT64_C(0x11c)) +
+           frame_change_digest(pool, 3, 4, ~UINT64_C(0x11e));
+}
+
+/* A chunk's digest adds up those of its pages: changes that go together must not cancel each other. */
+static void pages_that_change_in_step_do_not_cancel(void **state)
+{
+    struct frame_pool pool;
+
+    (void)state;
+    frames_init(&pool, memory[0], stack, COUNT, 0);
+    memset(memory, 0, sizeof(memory));
+    for (uint64_t from = 0; from < 256; from++) {
+        *word(1, 2) = from;
+        *word(3, 2) = from + 1;
+        for (uint64_t times = 1; times < 64; times++) {
+            uint64_t d = counted_in_step(&pool, from, times);
+            for (uint64_t other = times + 1; other < 64; other++)
+                assert_int_not_equal(counted_in_step(&pool, from, other), d);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -140,6 +168,7 @@ int main(void)
         cmocka_unit_test(copy_and_compare_see_every_byte),
         cmocka_unit_test(change_digest_is_zero_only_where_nothing_changed),
         cmocka_unit_test(change_digest_sees_each_of_many_changes),
+        cmocka_unit_test(pages_that_change_in_step_do_not_cancel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
