@@ -270,6 +270,16 @@ static bool set_seed(struct hv_options *o, struct text t)
     return parse_number(t, 0, UINT64_MAX, &o->seed);
 }
 
+static bool set_limit(struct hv_options *o, struct text t)
+{
+    return parse_number(t, 1, UINT64_MAX, &o->limit);
+}
+
+static bool set_limit_ms(struct hv_options *o, struct text t)
+{
+    return parse_u32(t, 1, UINT32_MAX, &o->limit_ms);
+}
+
 static bool set_verify(struct hv_options *o, struct text t)
 {
     return parse_bool(t, &o->verify);
@@ -292,7 +302,8 @@ static const struct {
     {"seed", set_seed},         {"verify", set_verify},
     {"end", set_end},           {"msg-port-e9", set_msg_port_e9},
     {"report", set_report},     {"apic", set_apic},
-    {"selftest", set_selftest},
+    {"selftest", set_selftest}, {"limit", set_limit},
+    {"limit-ms", set_limit_ms},
 };
 
 struct hv_options cmdline_defaults(void)

@@ -52,6 +52,8 @@ struct hv_options {
     uint32_t chaos;        /* seeded variation of the chunk length, percent, 0 to 90 */
     uint32_t baud;         /* of COM1 */
     uint64_t seed;
+    uint64_t limit;    /* recording: ends with this commit; 0: no limit */
+    uint32_t limit_ms; /* recording, run: ends after so many milliseconds; 0: no limit */
     enum hv_selftest selftest;
     bool verify;      /* compute and check digests */
     bool full_report; /* the start-up report lists all that was looked at */

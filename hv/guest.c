@@ -79,6 +79,16 @@ static void notice_halt(struct vm *vm)
     spin_unlock(&vm->order.lock);
 }
 
+/* The user's limit of time, which stands for guests that would go on for ever. */
+static void notice_limit(struct vm *vm)
+{
+    if (vm->mode == VM_REPLAY || !vm->limit_ticks || rdtsc() - vm->tsc_begin < vm->limit_ticks)
+        return;
+    spin_lock(&vm->order.lock);
+    act_end_guest(vm, 0, REC_OUTCOME_LIMIT, 0, "the time that was given is over");
+    spin_unlock(&vm->order.lock);
+}
+
 static bool vcpus_run(const struct vm *vm)
 {
     return __atomic_load_n(&vm->running, __ATOMIC_ACQUIRE) != 0;
@@ -93,25 +103,17 @@ static void watch(struct vm *vm, struct control *control)
         control_poll(control);
         if (vm->mode == VM_REPLAY)
             input_replay(vm);
-        if (vm_stopping(vm))
+        if (vm_stopping(vm)) {
             sleep_wake_all(vm);
-        else if (++turns % RETIRED_CHECKS == 0)
+        } else if (++turns % RETIRED_CHECKS == 0) {
             notice_halt(vm);
+            notice_limit(vm);
+        }
     }
     /* What came in after the last chunk. */
     if (vm->mode == VM_REPLAY)
         input_replay(vm);
     vm->tsc_end = rdtsc();
-}
-
-/* A recording that ended by halting everywhere has no commit that says so; its replay just ends there. */
-static void take_recorded_outcome(struct vm *vm)
-{
-    const struct rec_trailer *trailer = &vm->replay.trailer;
-
-    if (vm->mode == VM_REPLAY && vm->replay.complete && trailer->outcome == REC_OUTCOME_HALTED &&
-        vm->order.seq == vm->replay.count)
-        act_end_guest(vm, trailer->vcpu, REC_OUTCOME_HALTED, trailer->status, trailer->reason);
 }
 
 enum machine_status guest_run(struct hv_state *hv)
@@ -137,6 +139,7 @@ enum machine_status guest_run(struct hv_state *hv)
     }
     start(hv, vm);
     watch(vm, control);
-    take_recorded_outcome(vm);
+    if (vm->mode == VM_REPLAY)
+        replay_take_outcome(vm);
     return control_finish(control);
 }

@@ -16,6 +16,7 @@
 #define SQUASHES_BEFORE_TOKEN 4u
 #define STEP_FIRST            2u /* preemption timer ticks: the least that lets an instruction run */
 #define STEP_TRIES            256u
+#define UNCUT_BOUND           64u /* chunks in a row that find no place to end */
 #define LATE_EVERY            8u  /* with chaos, about one chunk in this many begins late */
 #define LATE_PAUSES           64u /* by at most this many PAUSEs for each percent of chaos */
 
@@ -264,6 +265,8 @@ static bool commit(struct vcpu *vcpu, uint64_t digest)
     fill_record(vcpu, commit_ring_slot(&vm->commits), seq, order_next_digest(&vm->order, seq, digest));
     commit_ring_put(&vm->commits);
     act_perform(vcpu, seq);
+    if (vm->limit && seq >= vm->limit)
+        act_end_guest(vm, vcpu->index, REC_OUTCOME_LIMIT, 0, "the last commit that was asked for");
     view_commit_leave(&vcpu->view, seq, digest);
     return true;
 }
@@ -275,6 +278,7 @@ static void after_commit(struct vcpu *vcpu)
     if (vcpu->squashes >= SQUASHES_BEFORE_TOKEN)
         order_drop_token(&vcpu->vm->order, vcpu->index);
     vcpu->squashes = 0;
+    vcpu->uncut = 0;
     vcpu->length = MIN(vcpu->length + vcpu->length / 4, vcpu->vm->chunk_ticks);
 }
 
@@ -303,6 +307,26 @@ static bool after_squash(struct vcpu *vcpu)
     return true;
 }
 
+/*
+ * The chunk came to a place where it cannot be cut: it has to end before that. Where no length will do, the
+ * guest runs in a circle that has nothing else, of IRETs that set RF say: then it ends here, as no chunk
+ * could show that it went on.
+ */
+static bool end_before(struct vcpu *vcpu, uint64_t spent)
+{
+    struct vm *vm = vcpu->vm;
+
+    if (++vcpu->uncut < UNCUT_BOUND) {
+        bool goes_on = after_squash(vcpu);
+        vcpu->length = MAX(spent / 2, 1u);
+        return goes_on;
+    }
+    spin_lock(&vm->order.lock);
+    act_end_guest(vm, vcpu->index, REC_OUTCOME_REFUSED, 0, "an endless loop without a place to end a chunk");
+    spin_unlock(&vm->order.lock);
+    return false;
+}
+
 /* One chunk: recorded, or squashed. */
 static bool record_chunk(struct vcpu *vcpu)
 {
@@ -313,12 +337,8 @@ static bool record_chunk(struct vcpu *vcpu)
     gather_events(vcpu);
     if (chunk_start(vcpu) && !run_to_end(vcpu)) {
         uint64_t spent = chunk_spent(vcpu) << vcpu->vmx.timer_shift;
-        bool goes_on;
         chunk_squash(vcpu);
-        goes_on = after_squash(vcpu);
-        /* It ran out of pages where it cannot be cut: it has to end before that place. */
-        vcpu->length = MAX(spent / 2, 1u);
-        return goes_on;
+        return end_before(vcpu, spent);
     }
     digest = chunk_finish(vcpu);
     if (vcpu->end == REC_END_POSITION)

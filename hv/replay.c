@@ -220,3 +220,13 @@ void replay_vcpu(struct vcpu *vcpu)
         next_chunk(vcpu);
     order_rest(&vcpu->vm->order, vcpu->index);
 }
+
+void replay_take_outcome(struct vm *vm)
+{
+    const struct rec_trailer *trailer = &vm->replay.trailer;
+    bool by_commit = trailer->outcome == REC_OUTCOME_EXIT || trailer->outcome == REC_OUTCOME_SHUTDOWN;
+
+    if (!by_commit && vm->replay.complete && vm->order.seq == vm->replay.count)
+        act_end_guest(vm, trailer->vcpu, (enum rec_outcome)trailer->outcome, trailer->status,
+                      trailer->reason);
+}

@@ -258,6 +258,8 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     /* A seed alone asks for a recording of its own, too. */
     vm->chaos = options->chaos || !options->seed ? options->chaos : CHAOS_WITH_SEED;
     vm->verify = options->verify;
+    vm->limit = options->limit;
+    vm->limit_ticks = config->tsc_hz / 1000 * options->limit_ms;
     vports_reset(&vm->ports);
 }
 

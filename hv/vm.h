@@ -79,11 +79,13 @@ struct vm {
     uint32_t time_stride;
     uint64_t chunk_ticks; /* target length of a chunk, TSC ticks */
     uint64_t chunk_min;
-    uint32_t rep_step;  /* preemption timer ticks, once the CPU's rate is known; see position.h */
-    uint32_t chaos;     /* percent of random variation in chunk lengths */
-    bool verify;        /* digest every chunk */
-    uint64_t tsc_start; /* host TSC at guest time 0 */
-    uint64_t tsc_begin; /* host TSC when the vCPUs were started, and when the last one stopped */
+    uint32_t rep_step;    /* preemption timer ticks, once the CPU's rate is known; see position.h */
+    uint32_t chaos;       /* percent of random variation in chunk lengths */
+    bool verify;          /* digest every chunk */
+    uint64_t limit;       /* recording: the commit that ends the guest; 0: none */
+    uint64_t limit_ticks; /* record, run: host TSC ticks after which the guest ends; 0: none */
+    uint64_t tsc_start;   /* host TSC at guest time 0 */
+    uint64_t tsc_begin;   /* host TSC when the vCPUs were started, and when the last one stopped */
     uint64_t tsc_end;
     const struct vmx_caps *caps;
     struct vmx_controls controls;
@@ -178,6 +180,7 @@ struct vcpu {
     /* Recording: lengths in preemption timer ticks. */
     uint64_t length;   /* of the next chunk */
     uint32_t squashes; /* in a row */
+    uint32_t uncut;    /* of them, those that found no place to end */
     uint64_t noise;    /* state of the length variation's generator */
 
     /* Replay. */

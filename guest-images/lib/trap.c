@@ -18,13 +18,6 @@
 #define EMERGENCY_STACK  4096
 #define TSS_TYPE_PRESENT 0x89u
 
-struct trap_frame {
-    uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
-    uint64_t rbp, rdi, rsi, rdx, rcx, rbx, rax;
-    uint64_t vector, error;
-    uint64_t rip, cs, rflags, rsp, ss;
-};
-
 struct gate {
     uint16_t offset_low;
     uint16_t selector;
@@ -61,6 +54,7 @@ static struct gate idt[VECTOR_COUNT];
 static struct tss tss[GUEST_MAX_CPUS];
 static char emergency_stack[GUEST_MAX_CPUS][EMERGENCY_STACK] __attribute__((aligned(16)));
 static interrupt_fn handlers[VECTOR_COUNT];
+static exception_fn exceptions[FIRST_INTERRUPT];
 
 void trap_init(void)
 {
@@ -107,6 +101,13 @@ void interrupt_set(uint8_t vector, interrupt_fn fn)
     handlers[vector] = fn;
 }
 
+void exception_set(uint8_t vector, exception_fn fn)
+{
+    if (vector >= FIRST_INTERRUPT)
+        panic("vector %#x is not for exceptions", vector);
+    exceptions[vector] = fn;
+}
+
 static _Noreturn void report(const struct trap_frame *f)
 {
     panic("cpu %u vector %u error %#llx rip %#llx rsp %#llx rflags %#llx cr2 %#llx rax %#llx rcx %#llx rdi "
@@ -123,6 +124,10 @@ void trap_dispatch(struct trap_frame *frame)
 
     if (frame->vector == VECTOR_SPURIOUS)
         return;
+    if (frame->vector < FIRST_INTERRUPT && exceptions[frame->vector] != NULL) {
+        exceptions[frame->vector](frame);
+        return;
+    }
     if (fn == NULL)
         report(frame);
     fn();

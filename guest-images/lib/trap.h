@@ -1,10 +1,19 @@
 /*
- * Interrupts and exceptions. An exception prints itself and ends the guest with EXIT_PANIC.
+ * Interrupts and exceptions. An exception that nobody handles prints itself and ends the guest with
+ * EXIT_PANIC.
  */
 #ifndef RV_GUEST_TRAP_H
 #define RV_GUEST_TRAP_H
 
 #include <stdint.h>
+
+/* What an interrupted program had, in the order of memory; the handler's return loads it again. */
+struct trap_frame {
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
+    uint64_t rbp, rdi, rsi, rdx, rcx, rbx, rax;
+    uint64_t vector, error;
+    uint64_t rip, cs, rflags, rsp, ss;
+};
 
 /* Runs with interrupts off on the CPU that was interrupted; the APIC's EOI follows it. */
 typedef void (*interrupt_fn)(void);
@@ -17,5 +26,12 @@ void trap_init_cpu(unsigned cpu);
 
 /* Says what an interrupt does, for all CPUs; vectors 32 to 254. Without one it counts as an error. */
 void interrupt_set(uint8_t vector, interrupt_fn fn);
+
+/*
+ * What an exception (vectors 0 to 31, NMI among them) does in place of ending the guest, for all CPUs; it may
+ * change the frame. NULL takes it back. NMIs and double faults run on one emergency stack of 4 KiB per CPU.
+ */
+typedef void (*exception_fn)(struct trap_frame *frame);
+void exception_set(uint8_t vector, exception_fn fn);
 
 #endif

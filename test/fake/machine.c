@@ -184,6 +184,7 @@ static void make_vm(struct machine *m, enum vm_mode mode)
     vm->rep_step = 3;
     vm->chaos = c->chaos;
     vm->verify = true;
+    vm->limit = c->limit;
     vports_reset(&vm->ports);
     if (mode == VM_RUN)
         make_run_memory(m);
@@ -426,6 +427,8 @@ struct fake_result *fake_record(const struct fake_machine_config *config)
     log_writer_flush(&m.writer);
     keep_log(&m);
     trailer.outcome = (uint8_t)m.vm->outcome.outcome;
+    trailer.vcpu = (uint8_t)m.vm->outcome.vcpu;
+    memcpy(trailer.reason, m.vm->outcome.reason, sizeof(trailer.reason));
     trailer.commits = m.vm->order.seq;
     HV_CHECK(log_writer_trailer(&m.writer, &trailer));
     keep_log(&m);
@@ -452,14 +455,6 @@ static void read_log(struct machine *m, struct mem *mem)
     }
 }
 
-/* A recording that ended by halting everywhere has no commit that says so. */
-static void take_recorded_end(struct vm *vm)
-{
-    if (vm->replay.complete && vm->replay.trailer.outcome == REC_OUTCOME_HALTED &&
-        vm->order.seq == vm->replay.count)
-        act_end_guest(vm, 0, REC_OUTCOME_HALTED, 0, "all halted");
-}
-
 struct fake_result *fake_replay(const struct fake_machine_config *config)
 {
     struct machine m;
@@ -469,7 +464,7 @@ struct fake_result *fake_replay(const struct fake_machine_config *config)
     make_vm(&m, VM_REPLAY);
     read_log(&m, &mem);
     run_tasks(&m);
-    take_recorded_end(m.vm);
+    replay_take_outcome(m.vm);
     fill_result(&m);
     destroy(&m);
     return m.result;

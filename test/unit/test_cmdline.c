@@ -54,7 +54,7 @@ static void test_all_words(void **state)
 {
     (void)state;
     good("mode=replay mem=16M vcpus=2 chunk=1000 min-chunk=10 log=none baud=9600 verify=off "
-         "seed=0xFFFFFFFFFFFFFFFF "
+         "seed=0xFFFFFFFFFFFFFFFF limit=123456789012 limit-ms=5000 "
          "chaos=50 pause=7 stride=1 report=full end=isa-debug-exit msg-port-e9=on apic=xapic selftest=cpus");
     assert_int_equal(o.mode, MODE_REPLAY);
     assert_true(o.full_report);
@@ -66,6 +66,8 @@ static void test_all_words(void **state)
     assert_int_equal(o.baud, 9600);
     assert_false(o.verify);
     assert_true(o.seed == UINT64_MAX);
+    assert_true(o.limit == UINT64_C(123456789012));
+    assert_int_equal(o.limit_ms, 5000);
     assert_int_equal(o.chaos, 50);
     assert_int_equal(o.pause, 7);
     assert_int_equal(o.stride, 1);
@@ -124,6 +126,9 @@ static void test_bad_values(void **state)
         "verify=1",
         "seed=18446744073709551616",
         "seed=",
+        "limit=0",
+        "limit-ms=0",
+        "limit-ms=4294967296",
         "seed=0xG",
         "pause=0",
         "stride=0",

@@ -62,6 +62,30 @@ static void refused(void **state)
     fake_result_delete(recorded);
 }
 
+/* The limit is exact; one that the guest does not come to changes nothing. */
+static void limited(void **state)
+{
+    struct fake_guest guest = {.pieces = PIECES_ALL, .calls = 18, .rounds = 3, .seed = 4, .vcpus = 3};
+
+    (void)state;
+    for (uint64_t limit = 1; limit < 400; limit += 133) {
+        struct fake_machine_config config = fake_machine_defaults(&guest, limit);
+        struct fake_result *recorded;
+        config.limit = limit;
+        recorded = record(&config);
+        assert_int_equal(recorded->outcome.outcome, REC_OUTCOME_LIMIT);
+        assert_int_equal(recorded->commits, limit);
+        check_equal(&config, recorded);
+        fake_result_delete(recorded);
+    }
+    struct fake_machine_config config = fake_machine_defaults(&guest, 4);
+    config.limit = UINT64_MAX;
+    struct fake_result *recorded = record(&config);
+    assert_int_equal(recorded->outcome.outcome, REC_OUTCOME_EXIT);
+    check_equal(&config, recorded);
+    fake_result_delete(recorded);
+}
+
 /* Only vCPU 0 is waited for at the end. */
 static void one_ends(struct vm *vm, void *context)
 {
@@ -274,8 +298,8 @@ static void untrue(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_halted), cmocka_unit_test(refused), cmocka_unit_test(startup),
-        cmocka_unit_test(cut_off),    cmocka_unit_test(untrue),
+        cmocka_unit_test(all_halted), cmocka_unit_test(refused), cmocka_unit_test(limited),
+        cmocka_unit_test(startup),    cmocka_unit_test(cut_off), cmocka_unit_test(untrue),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
