@@ -4,6 +4,7 @@
 #include "hv/base/digest.h"
 #include "hv/cpu/cpu.h"
 #include "hv/exits.h"
+#include "hv/phase.h"
 
 #include <string.h>
 
@@ -133,6 +134,7 @@ static bool awake(struct vcpu *vcpu)
 
 void chunk_snapshot(struct vcpu *vcpu)
 {
+    phase_enter(vcpu, REC_COUNT_TICKS_BEGIN);
     view_begin(&vcpu->view);
     vcpu->time_used = false;
     vcpu->time_reads = 0;
@@ -147,6 +149,7 @@ void chunk_snapshot(struct vcpu *vcpu)
 
 bool chunk_start(struct vcpu *vcpu)
 {
+    phase_enter(vcpu, REC_COUNT_TICKS_STATE);
     vcpu->irq_check = true;
     put_in_processor(vcpu);
     for (uint32_t i = 0; i < vcpu->event_count; i++)
@@ -240,6 +243,7 @@ enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
 {
     struct vmx_exit exit;
 
+    phase_enter(vcpu, REC_COUNT_TICKS_EXITS);
     set_timer(vcpu, ticks);
     while (!vm_stopping(vcpu->vm)) {
         enum exit_step step;
@@ -248,8 +252,9 @@ enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
         vcpu->passed = false;
         vcpu_deliver(vcpu);
         invalidate(vcpu);
+        phase_enter(vcpu, REC_COUNT_TICKS_GUEST);
         vmx_enter(&vcpu->vmx, &exit);
-        vcpu->counters[REC_COUNT_EXITS]++;
+        phase_enter(vcpu, REC_COUNT_TICKS_EXITS);
         step = exit_handle(vcpu, &exit);
         if (step != EXIT_RESUME)
             return stop_of(step);
@@ -280,15 +285,19 @@ static void collect(struct vcpu *vcpu)
 {
     struct ept_harvest harvest = {.page = vcpu->accessed, .capacity = vcpu->ept.pages};
 
+    phase_enter(vcpu, REC_COUNT_TICKS_COLLECT);
     ept_harvest(&vcpu->ept, &harvest);
     HV_CHECK(!harvest.full);
+    vcpu->counters[REC_COUNT_TABLES] += harvest.tables;
     view_collect(&vcpu->view, vcpu->accessed, harvest.count);
 }
 
 uint64_t chunk_finish(struct vcpu *vcpu)
 {
+    phase_enter(vcpu, REC_COUNT_TICKS_STATE);
     chunk_read_state(vcpu);
     collect(vcpu);
+    phase_enter(vcpu, REC_COUNT_TICKS_STATE);
     vcpu->counters[REC_COUNT_GUEST_TICKS] += chunk_spent(vcpu);
     return digest_of(vcpu, view_write_digest(&vcpu->view));
 }
@@ -301,7 +310,9 @@ void chunk_squash(struct vcpu *vcpu)
 
 void chunk_squash_collected(struct vcpu *vcpu)
 {
+    phase_enter(vcpu, REC_COUNT_TICKS_SQUASH);
     view_squash(&vcpu->view);
+    phase_enter(vcpu, REC_COUNT_TICKS_STATE);
     memcpy(vcpu->state, vcpu->saved, sizeof(*vcpu->state));
     vcpu->loaded = false;
     vcpu->irq_check = true;
@@ -309,6 +320,7 @@ void chunk_squash_collected(struct vcpu *vcpu)
 
 void chunk_keep(struct vcpu *vcpu)
 {
+    phase_enter(vcpu, REC_COUNT_TICKS_STATE);
     memcpy(vcpu->saved, vcpu->state, sizeof(*vcpu->saved));
 }
 

@@ -220,6 +220,8 @@ static void collect_counters(struct control *c, uint64_t counters[][REC_COUNT_MA
         vcpu->counters[REC_COUNT_COMPARES] = view->compares;
         vcpu->counters[REC_COUNT_EQUAL_PAGES] = view->equal_pages;
         vcpu->counters[REC_COUNT_VALUE_SAVES] = view->value_saves;
+        vcpu->counters[REC_COUNT_READ_PAGES] = view->read_pages;
+        vcpu->counters[REC_COUNT_CHANGED_PAGES] = view->changed_pages;
         memcpy(counters[i], vcpu->counters, sizeof(vcpu->counters));
     }
 }

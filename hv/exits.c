@@ -353,6 +353,8 @@ static enum exit_step handle_ept_violation(struct vcpu *vcpu, const struct vmx_e
     }
     HV_CHECK(vcpu->vm->mode != VM_RUN);
     vmx_reinject(&vcpu->vmx);
+    if (exit->ept.page_walk)
+        view_note_table(&vcpu->view, (uint32_t)gpn);
     /* A translation older than the copy can still be cached; the violation has dropped it. */
     if (view_has_copy(&vcpu->view, (uint32_t)gpn))
         return EXIT_RESUME;
@@ -406,8 +408,33 @@ static enum exit_step handle_unknown(struct vcpu *vcpu, const struct vmx_exit *e
                        (unsigned long long)exit->rip);
 }
 
+static void count_exit(struct vcpu *vcpu, uint32_t handler)
+{
+    static const uint8_t counters[EXIT_HANDLE_COUNT] = {
+        [EXIT_HANDLE_TIMER] = REC_COUNT_EXIT_TIMER,
+        [EXIT_HANDLE_EPT_VIOLATION] = REC_COUNT_EXIT_EPT,
+        [EXIT_HANDLE_PAUSE] = REC_COUNT_EXIT_PAUSE,
+        [EXIT_HANDLE_IO] = REC_COUNT_EXIT_IO,
+        [EXIT_HANDLE_HLT] = REC_COUNT_EXIT_HLT,
+        [EXIT_HANDLE_RDMSR] = REC_COUNT_EXIT_MSR,
+        [EXIT_HANDLE_WRMSR] = REC_COUNT_EXIT_MSR,
+        [EXIT_HANDLE_RDTSC] = REC_COUNT_EXIT_TIME,
+        [EXIT_HANDLE_CPUID] = REC_COUNT_EXIT_CPUID,
+        [EXIT_HANDLE_CR] = REC_COUNT_EXIT_REGISTERS,
+        [EXIT_HANDLE_DR] = REC_COUNT_EXIT_REGISTERS,
+        [EXIT_HANDLE_XSETBV] = REC_COUNT_EXIT_REGISTERS,
+        [EXIT_HANDLE_WINDOW] = REC_COUNT_EXIT_WINDOW,
+        [EXIT_HANDLE_EXCEPTION] = REC_COUNT_EXIT_EXCEPTION,
+        [EXIT_HANDLE_HOST_INTERRUPT] = REC_COUNT_EXIT_INTERRUPT,
+    };
+
+    vcpu->counters[REC_COUNT_EXITS]++;
+    vcpu->counters[counters[handler] ? counters[handler] : REC_COUNT_EXIT_OTHER]++;
+}
+
 enum exit_step exit_handle(struct vcpu *vcpu, const struct vmx_exit *exit)
 {
+    count_exit(vcpu, exit_rule(exit->reason).handler);
     if (exit->entry_failed)
         return exit_refuse(vcpu, "VM entry refused the guest's state (reason %u, qualification %llu)",
                            exit->reason, (unsigned long long)vcpu->vmx.raw.qualification);

@@ -4,6 +4,7 @@
 #include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
 #include "hv/exits.h"
+#include "hv/phase.h"
 
 #define MARGIN_FIRST     500u /* preemption timer ticks */
 #define MARGIN_MIN       50u
@@ -39,6 +40,7 @@ static uint32_t fold(uint64_t digest)
 /* Registers and place agree; now the whole state and the changed pages. */
 static bool whole_state_agrees(struct vcpu *vcpu)
 {
+    phase_enter(vcpu, REC_COUNT_TICKS_SEARCH);
     chunk_read_state(vcpu);
     return fold(chunk_peek_digest(vcpu)) == vcpu->expected->position.state_check;
 }

@@ -7,6 +7,7 @@
 #include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
 #include "hv/exits.h"
+#include "hv/phase.h"
 #include "hv/position.h"
 #include "hv/sleep.h"
 #include "replay/log_format.h"
@@ -31,6 +32,7 @@ static bool wait_for_room(struct vcpu *vcpu)
     struct vm *vm = vcpu->vm;
     bool counted = false;
 
+    phase_enter(vcpu, REC_COUNT_TICKS_ROOM);
     while (!order_has_room(&vm->order) || !commit_ring_has_room(&vm->commits, vm->vcpu_count + 1) ||
            !act_console_has_room(vm)) {
         if (!counted) {
@@ -231,8 +233,10 @@ static void fill_record(struct vcpu *vcpu, struct commit_slot *slot, uint64_t se
 static bool enter_commit(struct vcpu *vcpu, uint64_t *seq)
 {
     while (!vm_stopping(vcpu->vm)) {
+        phase_enter(vcpu, REC_COUNT_TICKS_VALIDATE);
         if (view_validate(&vcpu->view) == VIEW_CONFLICT)
             return false;
+        phase_enter(vcpu, REC_COUNT_TICKS_COMMIT);
         switch (view_commit_enter(&vcpu->view, seq)) {
         case VIEW_ENTERED:
             if (!vcpu->vm->outcome.decided)
@@ -245,6 +249,7 @@ static bool enter_commit(struct vcpu *vcpu, uint64_t *seq)
             /* Whoever has the token may be waiting for what this chunk holds back. */
             if (order_room_wanted(&vcpu->vm->order))
                 return false;
+            phase_enter(vcpu, REC_COUNT_TICKS_TOKEN);
             cpu_pause();
             break;
         }
@@ -275,11 +280,28 @@ static void after_commit(struct vcpu *vcpu)
 {
     chunk_keep(vcpu);
     vcpu->counters[REC_COUNT_CHUNKS]++;
+    vcpu->counters[REC_COUNT_CUTS] += vcpu->end == REC_END_POSITION;
     if (vcpu->squashes >= SQUASHES_BEFORE_TOKEN)
         order_drop_token(&vcpu->vm->order, vcpu->index);
     vcpu->squashes = 0;
     vcpu->uncut = 0;
     vcpu->length = MIN(vcpu->length + vcpu->length / 4, vcpu->vm->chunk_ticks);
+}
+
+static enum rec_counter cause_counter(enum view_cause cause)
+{
+    switch (cause) {
+    case VIEW_CAUSE_WORDS:
+        return REC_COUNT_SQUASH_WORDS;
+    case VIEW_CAUSE_PAGE:
+        return REC_COUNT_SQUASH_PAGE;
+    case VIEW_CAUSE_READ:
+        return REC_COUNT_SQUASH_READ;
+    case VIEW_CAUSE_TABLE:
+        return REC_COUNT_SQUASH_TABLES;
+    default:
+        return REC_COUNT_SQUASH_OTHER;
+    }
 }
 
 /* A shorter chunk meets less; past a bound the others must wait. */
@@ -288,6 +310,7 @@ static bool after_squash(struct vcpu *vcpu)
     struct vm *vm = vcpu->vm;
 
     vcpu->counters[REC_COUNT_SQUASHES]++;
+    vcpu->counters[cause_counter(vcpu->view.cause)]++;
     vcpu->squashes++;
     vcpu->length = MAX(vcpu->length / 2, vm->chunk_min);
     if (vcpu->squashes < SQUASHES_BEFORE_TOKEN)
@@ -296,6 +319,7 @@ static bool after_squash(struct vcpu *vcpu)
         vcpu->counters[REC_COUNT_TOKENS]++;
     /* The view holds nothing back meanwhile, which whoever has the token might need. */
     order_rest(&vm->order, vcpu->index);
+    phase_enter(vcpu, REC_COUNT_TICKS_TOKEN);
     while (!order_take_token(&vm->order, vcpu->index)) {
         if (vm_stopping(vm))
             return false;
@@ -353,6 +377,7 @@ static bool record_chunk(struct vcpu *vcpu)
 
 void record_vcpu(struct vcpu *vcpu)
 {
+    phase_begin(vcpu, REC_COUNT_TICKS_ROOM);
     while (wait_for_room(vcpu)) {
         if (vcpu->state->activity != VCPU_RUNNING && !sleep_until_event(vcpu))
             break;
@@ -362,4 +387,5 @@ void record_vcpu(struct vcpu *vcpu)
     }
     order_drop_token(&vcpu->vm->order, vcpu->index);
     order_rest(&vcpu->vm->order, vcpu->index);
+    phase_enter(vcpu, REC_COUNT_TICKS_SLEEP);
 }

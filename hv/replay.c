@@ -5,6 +5,7 @@
 #include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
 #include "hv/divergence.h"
+#include "hv/phase.h"
 #include "hv/position.h"
 #include "replay/log_format.h"
 
@@ -30,6 +31,7 @@ static bool wait_for_start(struct vcpu *vcpu)
     struct vm *vm = vcpu->vm;
     bool rests = false;
 
+    phase_enter(vcpu, REC_COUNT_TICKS_TURN);
     while (order_seq(&vm->order) < start_seq(vcpu) || !order_has_room(&vm->order) ||
            !act_console_has_room(vm)) {
         if (!rests)
@@ -95,6 +97,7 @@ static enum turn wait_for_turn(struct vcpu *vcpu, bool may_yield)
 {
     struct vm *vm = vcpu->vm;
 
+    phase_enter(vcpu, REC_COUNT_TICKS_TURN);
     while (order_seq(&vm->order) != vcpu->seq - 1) {
         if (vm_stopping(vm))
             return TURN_STOPPED;
@@ -111,6 +114,7 @@ static bool commit(struct vcpu *vcpu, uint64_t digest)
     struct vm *vm = vcpu->vm;
     uint16_t found;
 
+    phase_enter(vcpu, REC_COUNT_TICKS_COMMIT);
     view_commit_enter_at(&vcpu->view, vcpu->seq);
     found = log_digest_slice(order_next_digest(&vm->order, vcpu->seq, digest));
     if (vm->verify && found != vcpu->expected->digest) {
@@ -183,6 +187,7 @@ static bool replay_chunk(struct vcpu *vcpu)
         switch (attempt(vcpu)) {
         case ATTEMPT_COMMITTED:
             vcpu->counters[REC_COUNT_CHUNKS]++;
+            vcpu->counters[REC_COUNT_CUTS] += vcpu->expected->end == REC_END_POSITION;
             position_learn(vcpu, tries);
             return true;
         case ATTEMPT_STOPPED:
@@ -214,11 +219,13 @@ void replay_vcpu(struct vcpu *vcpu)
 {
     struct vm_replay *replay = &vcpu->vm->replay;
 
+    phase_begin(vcpu, REC_COUNT_TICKS_TURN);
     vcpu->seq = replay->first[vcpu->index];
     vcpu->expected = vcpu->seq ? &replay->commits[vcpu->seq - 1].chunk : NULL;
     while (vcpu->seq && replay_chunk(vcpu))
         next_chunk(vcpu);
     order_rest(&vcpu->vm->order, vcpu->index);
+    phase_enter(vcpu, REC_COUNT_TICKS_SLEEP);
 }
 
 void replay_take_outcome(struct vm *vm)

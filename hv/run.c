@@ -3,6 +3,7 @@
 #include "hv/acts.h"
 #include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
+#include "hv/phase.h"
 #include "hv/sleep.h"
 
 /* How often a vCPU looks for interrupts of others, in preemption timer ticks. */
@@ -44,7 +45,9 @@ void run_vcpu(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
 
+    phase_begin(vcpu, REC_COUNT_TICKS_BEGIN);
     while (!vm_stopping(vm)) {
+        phase_enter(vcpu, REC_COUNT_TICKS_BEGIN);
         while (!act_console_has_room(vm) && !vm_stopping(vm))
             cpu_pause();
         if (vcpu->state->activity != VCPU_RUNNING && !sleep_until_event(vcpu))
@@ -52,7 +55,9 @@ void run_vcpu(struct vcpu *vcpu)
         gather(vcpu);
         vcpu->act.kind = ACT_NONE;
         vcpu->pauses = 0;
-        if (chunk_start(vcpu) && chunk_run(vcpu, RUN_SLICE) == CHUNK_ENDED)
+        if (chunk_start(vcpu) && chunk_run(vcpu, RUN_SLICE) == CHUNK_ENDED) {
+            phase_enter(vcpu, REC_COUNT_TICKS_COMMIT);
             act(vcpu);
+        }
     }
 }

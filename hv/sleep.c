@@ -3,6 +3,7 @@
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"
+#include "hv/phase.h"
 
 /* Guest time at the next chunk's begin would be at least this. */
 static uint64_t guest_now(const struct vm *vm)
@@ -53,6 +54,7 @@ static void sleep_once(struct vcpu *vcpu)
 bool sleep_until_event(struct vcpu *vcpu)
 {
     order_rest(&vcpu->vm->order, vcpu->index);
+    phase_enter(vcpu, REC_COUNT_TICKS_SLEEP);
     while (!event_waits(vcpu)) {
         if (vm_stopping(vcpu->vm))
             return false;

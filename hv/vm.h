@@ -194,6 +194,8 @@ struct vcpu {
 
     struct inbound inbound; /* produced under order.lock */
     uint64_t counters[REC_COUNT_MAX];
+    uint32_t phase; /* enum rec_counter: which of its ticks count now; see hv/phase.h */
+    uint64_t phase_since;
 };
 
 static inline bool vm_stopping(const struct vm *vm)

@@ -86,6 +86,17 @@ static uint32_t next_difference(const uint64_t *a, const uint64_t *b, uint32_t f
     return equal ? WORDS : (uint32_t)(WORDS - left - 1);
 }
 
+bool frames_change_same(const struct frame_pool *pool, uint32_t base, uint32_t a, uint32_t b)
+{
+    const uint64_t *old = frame_data(pool, base), *x = frame_data(pool, a), *y = frame_data(pool, b);
+
+    for (uint32_t i = next_difference(old, x, 0); i < WORDS; i = next_difference(old, x, i + 1)) {
+        if (y[i] != old[i])
+            return true;
+    }
+    return false;
+}
+
 uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint32_t copy, uint64_t seed)
 {
     const uint64_t *old = frame_data(pool, base), *new = frame_data(pool, copy);

@@ -42,6 +42,9 @@ static inline void *frame_data(const struct frame_pool *pool, uint32_t frame)
 void frame_copy(const struct frame_pool *pool, uint32_t to, uint32_t from);
 bool frame_equal(const struct frame_pool *pool, uint32_t a, uint32_t b);
 
+/* Whether frames `a` and `b`, both made from `base`, differ from it in a same 64-bit word. */
+bool frames_change_same(const struct frame_pool *pool, uint32_t base, uint32_t a, uint32_t b);
+
 /*
  * 0 where frame `copy` equals frame `base`, otherwise a digest of what differs, begun with `seed`: the
  * changed words and their places, or, once there are many, all words from there on. One pass both ways.

@@ -151,6 +151,45 @@ enum rec_counter {
     REC_COUNT_TRIES,       /* replay: runs of a chunk thrown away while looking for its end */
     REC_COUNT_HITS,        /* replay: breakpoint exits */
     REC_COUNT_GUEST_TICKS, /* preemption timer ticks spent in the guest, all vCPUs */
+    /* Why chunks were squashed; together: REC_COUNT_SQUASHES. The page that a commit had changed ... */
+    REC_COUNT_SQUASH_WORDS,  /* the chunk had changed the same words of it */
+    REC_COUNT_SQUASH_PAGE,   /* it had changed other words of it */
+    REC_COUNT_SQUASH_READ,   /* it had only read it */
+    REC_COUNT_SQUASH_TABLES, /* it is known as a paging structure */
+    REC_COUNT_SQUASH_OTHER,  /* no conflict: no page to write to, others wanted room, the guest ended */
+    /* VM exits by reason; together: REC_COUNT_EXITS. */
+    REC_COUNT_EXIT_TIMER,
+    REC_COUNT_EXIT_EPT, /* EPT violations: first writes, mostly */
+    REC_COUNT_EXIT_PAUSE,
+    REC_COUNT_EXIT_IO,
+    REC_COUNT_EXIT_HLT,
+    REC_COUNT_EXIT_MSR,
+    REC_COUNT_EXIT_TIME, /* RDTSC, RDTSCP */
+    REC_COUNT_EXIT_CPUID,
+    REC_COUNT_EXIT_REGISTERS, /* control and debug registers, XSETBV */
+    REC_COUNT_EXIT_WINDOW,    /* an interrupt or NMI can be injected */
+    REC_COUNT_EXIT_EXCEPTION, /* breakpoints of the search included, and host NMIs */
+    REC_COUNT_EXIT_INTERRUPT, /* the host's */
+    REC_COUNT_EXIT_OTHER,
+    /* The sets, squashed chunks included. */
+    REC_COUNT_READ_PAGES,    /* pages found accessed */
+    REC_COUNT_CHANGED_PAGES, /* pages that chunks changed */
+    REC_COUNT_TABLES,        /* EPT page tables looked through for accessed pages */
+    REC_COUNT_CUTS,          /* chunks committed that a position ends */
+    /* Host TSC ticks by what the vCPU's CPU did; together: from the vCPU's begin to its end. */
+    REC_COUNT_TICKS_GUEST,    /* VM entry, guest, VM exit */
+    REC_COUNT_TICKS_EXITS,    /* handling exits, delivering events, INVEPT */
+    REC_COUNT_TICKS_BEGIN,    /* going to a snapshot, copying ahead, time and events */
+    REC_COUNT_TICKS_STATE,    /* state into the processor and out of it, saved, put back, digested */
+    REC_COUNT_TICKS_COLLECT,  /* harvest, comparing copies with their bases, digesting changes */
+    REC_COUNT_TICKS_VALIDATE, /* looking for conflicts */
+    REC_COUNT_TICKS_COMMIT,   /* under the order's lock, and waiting for it */
+    REC_COUNT_TICKS_SQUASH,   /* copies refilled */
+    REC_COUNT_TICKS_SEARCH,   /* replay: comparing a place with the recorded one */
+    REC_COUNT_TICKS_ROOM,     /* waiting for room in list, ring, frames, console */
+    REC_COUNT_TICKS_TOKEN,    /* waiting for the token, or for its owner */
+    REC_COUNT_TICKS_TURN,     /* replay: waiting for a snapshot to start from, or the turn to commit */
+    REC_COUNT_TICKS_SLEEP,    /* halted */
     REC_COUNT_MAX
 };
 

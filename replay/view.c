@@ -181,6 +181,7 @@ uint64_t view_begin(struct view *view)
     trim_copies(view);
     copy_ahead(view);
     next_chunk_number(view);
+    view->cause = VIEW_CAUSE_NONE;
     view->write_count = 0;
     view->validated = view->position;
     view->newest = view->last_commit;
@@ -238,6 +239,7 @@ void view_collect(struct view *view, const uint32_t *accessed, uint32_t count)
 {
     view->write_count = 0;
     view->write_digest = 0;
+    view->counters.read_pages += count;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t gpn = accessed[i] & ~VIEW_DIRTY;
         struct view_page *page = &view->page[gpn];
@@ -246,6 +248,7 @@ void view_collect(struct view *view, const uint32_t *accessed, uint32_t count)
         if (accessed[i] & VIEW_DIRTY)
             collect_written(view, gpn);
     }
+    view->counters.changed_pages += view->write_count;
 }
 
 uint64_t view_write_digest(const struct view *view)
@@ -272,6 +275,20 @@ static bool in_read_set(const struct view *view, const struct commit_entry *entr
     return view->page[entry->gpn].mark == view->chunk;
 }
 
+/* What the chunk and the commit of `entry` had to do with each other. */
+static enum view_cause cause_of(const struct view *view, const struct commit_entry *entry)
+{
+    const struct view_page *page = &view->page[entry->gpn];
+    const struct frame_pool *pool = view->order->pool;
+
+    if (page->table)
+        return VIEW_CAUSE_TABLE;
+    if (page->copy == FRAME_NONE || frame_equal(pool, page->copy, page->frame))
+        return VIEW_CAUSE_READ;
+    return frames_change_same(pool, page->frame, page->copy, entry->frame) ? VIEW_CAUSE_WORDS
+                                                                           : VIEW_CAUSE_PAGE;
+}
+
 enum view_verdict view_validate(struct view *view)
 {
     struct commit_order *order = view->order;
@@ -285,8 +302,10 @@ enum view_verdict view_validate(struct view *view)
         if (__atomic_load_n(&order->table[entry->gpn].seq, __ATOMIC_ACQUIRE) > entry->seq)
             continue;
         view->counters.compares++;
-        if (!frame_equal(order->pool, entry->frame, view->page[entry->gpn].frame))
+        if (!frame_equal(order->pool, entry->frame, view->page[entry->gpn].frame)) {
+            view->cause = cause_of(view, entry);
             return VIEW_CONFLICT;
+        }
         view->counters.value_saves++;
         view->newest = MAX(view->newest, entry->seq);
     }

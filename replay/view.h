@@ -19,7 +19,8 @@ struct view_page {
     uint32_t copy;  /* private copy that is mapped instead, or FRAME_NONE */
     uint32_t mark;  /* chunk number that last had the page in its read set */
     uint8_t heat;   /* how often it was written lately, 0..VIEW_HEAT_MAX */
-    uint8_t reserved[3];
+    bool table;     /* it was seen as a paging structure */
+    uint8_t reserved[2];
 };
 
 #define VIEW_HEAT_MAX   6u
@@ -37,6 +38,16 @@ struct view_ops {
 
 struct view_counters {
     uint64_t copies, copies_ahead, compares, equal_pages, value_saves, rebuilds;
+    uint64_t read_pages, changed_pages;
+};
+
+/* What a conflict was about: how the chunk had used the page that a commit has changed. */
+enum view_cause {
+    VIEW_CAUSE_NONE,  /* there was none */
+    VIEW_CAUSE_WORDS, /* it had changed the same words */
+    VIEW_CAUSE_PAGE,  /* it had changed other words */
+    VIEW_CAUSE_READ,  /* it had only read it */
+    VIEW_CAUSE_TABLE, /* it is a paging structure of the guest */
 };
 
 /* A page in an access list: its number, and whether it was written. */
@@ -58,6 +69,7 @@ struct view {
     uint32_t copy_count;
     uint32_t write_count;
     uint64_t write_digest; /* of the write set */
+    enum view_cause cause; /* of the chunk's conflict */
     bool stale_copies;     /* `copies` names pages without a copy */
     bool from_reserve;     /* replay: takes frames of the reserve too */
     struct view_counters counters;
@@ -81,6 +93,12 @@ enum view_fault view_write_fault(struct view *view, uint32_t gpn);
 static inline bool view_has_copy(const struct view *view, uint32_t gpn)
 {
     return view->page[gpn].copy != FRAME_NONE;
+}
+
+/* Page gpn (< order->pages) is a paging structure of the guest; for the statistics of conflicts. */
+static inline void view_note_table(struct view *view, uint32_t gpn)
+{
+    view->page[gpn].table = true;
 }
 
 /* Whether a write fault will soon find no room or no frame: a good time to end the chunk. */
@@ -111,7 +129,7 @@ uint64_t view_peek_digest(const struct view *view, bool (*dirty)(void *ctx, uint
 
 enum view_verdict {
     VIEW_VALID,
-    VIEW_CONFLICT, /* a page of the read set changed: squash */
+    VIEW_CONFLICT, /* a page of the read set changed: squash; view->cause says how it was used */
 };
 /* Checks the read set against what was committed meanwhile; compares contents, takes no lock. */
 enum view_verdict view_validate(struct view *view);

@@ -46,7 +46,7 @@ $(BUILD)/golden/make_golden: $(BUILD)/host/test/golden/make_golden.o $(BUILD)/ho
 golden: $(BUILD)/golden/make_golden ## write the golden logs anew (after a change of the log format)
 	$< test/golden
 
--include $(HOST_OBJ:.o=.d) $(wildcard $(BUILD)/host/test/unit/*.d)
+-include $(HOST_OBJ:.o=.d) $(wildcard $(BUILD)/host/test/unit/*.d $(BUILD)/host/test/golden/*.d)
 .PHONY: unit golden
 
 # Fuzzers: test/fuzz/fuzz_*.c, each linked with all pure sources under clang's libFuzzer, ASan and UBSan.

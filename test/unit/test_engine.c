@@ -90,8 +90,29 @@ static void check_memory(const struct fake_machine_config *c, const struct fake_
     check_interrupts(c, r);
 }
 
+static uint64_t sum_of(const struct fake_result *r, enum rec_counter first, enum rec_counter last)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = first; i <= last; i++)
+        sum += r->counters[i];
+    return sum;
+}
+
+/* What is counted by cause or by reason is counted whole. */
+static void check_counters(const struct fake_machine_config *c, const struct fake_result *r)
+{
+    if (sum_of(r, REC_COUNT_SQUASH_WORDS, REC_COUNT_SQUASH_OTHER) != r->counters[REC_COUNT_SQUASHES])
+        blame(c, "squashes by cause", "not as many as squashes");
+    if (sum_of(r, REC_COUNT_EXIT_TIMER, REC_COUNT_EXIT_OTHER) != r->counters[REC_COUNT_EXITS])
+        blame(c, "exits by reason", "not as many as exits");
+    if (!r->counters[REC_COUNT_TICKS_GUEST] || !r->counters[REC_COUNT_TICKS_COLLECT])
+        blame(c, "ticks", "not counted");
+}
+
 static void check_guest(const struct fake_machine_config *c, const struct fake_result *r)
 {
+    check_counters(c, r);
     check_memory(c, r);
     check_registers(c, r);
 }

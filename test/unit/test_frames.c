@@ -61,6 +61,24 @@ static void all_that_is_freed_comes_back(void **state)
     assert_int_equal(seen, (1u << COUNT) - 1);
 }
 
+static void changes_of_the_same_words_are_told_from_others(void **state)
+{
+    struct frame_pool pool;
+
+    (void)state;
+    frames_init(&pool, memory[0], stack, COUNT, 0);
+    memset(memory, 0x11, sizeof(memory));
+    assert_false(frames_change_same(&pool, 0, 1, 2));
+    for (uint32_t i = 0; i < PAGE_SIZE; i += 8) {
+        memory[1][i] = 1;
+        memory[2][(i + 8) % PAGE_SIZE] = 2;
+        assert_false(frames_change_same(&pool, 0, 1, 2));
+        memory[2][i + 7] = 3;
+        assert_true(frames_change_same(&pool, 0, 1, 2));
+        memset(memory[1], 0x11, 2 * PAGE_SIZE);
+    }
+}
+
 static void copy_and_compare_see_every_byte(void **state)
 {
     struct frame_pool pool;
@@ -166,6 +184,7 @@ int main(void)
         cmocka_unit_test(the_reserve_is_for_those_who_ask),
         cmocka_unit_test(all_that_is_freed_comes_back),
         cmocka_unit_test(copy_and_compare_see_every_byte),
+        cmocka_unit_test(changes_of_the_same_words_are_told_from_others),
         cmocka_unit_test(change_digest_is_zero_only_where_nothing_changed),
         cmocka_unit_test(change_digest_sees_each_of_many_changes),
         cmocka_unit_test(pages_that_change_in_step_do_not_cancel),

@@ -59,6 +59,40 @@ static void a_changed_page_of_the_read_set_is_a_conflict(void **state)
     rig_delete(rig);
 }
 
+/* The conflict of a chunk that read page 1, or stored to word `word` of it, with a store to its word 0. */
+static enum view_cause cause_of_conflict(bool write, uint32_t word, bool table)
+{
+    struct rig *rig = rig_new(RIG_FRAMES, 0);
+    struct view *view = view_of(rig, 0);
+    enum view_cause cause;
+
+    view_begin(view);
+    assert_int_equal(view->cause, VIEW_CAUSE_NONE);
+    rig_read(rig, 0, 1);
+    if (table)
+        view_note_table(view, 1);
+    if (write) {
+        rig_write(rig, 0, 1, 0);
+        ((uint64_t *)view_data(view, 1))[word] = 5;
+    }
+    rig_store(rig, 1, 1, 4);
+    rig_collect(rig, 0);
+    assert_int_equal(view_validate(view), VIEW_CONFLICT);
+    cause = view->cause;
+    view_squash(view);
+    rig_delete(rig);
+    return cause;
+}
+
+static void a_conflict_has_a_cause(void **state)
+{
+    (void)state;
+    assert_int_equal(cause_of_conflict(false, 0, false), VIEW_CAUSE_READ);
+    assert_int_equal(cause_of_conflict(true, 0, false), VIEW_CAUSE_WORDS);
+    assert_int_equal(cause_of_conflict(true, 1, false), VIEW_CAUSE_PAGE);
+    assert_int_equal(cause_of_conflict(true, 0, true), VIEW_CAUSE_TABLE);
+}
+
 static void pages_not_read_do_not_conflict(void **state)
 {
     struct rig *rig = rig_new(RIG_FRAMES, 0);
@@ -384,6 +418,7 @@ int main(void)
         cmocka_unit_test(stores_are_private_until_the_commit),
         cmocka_unit_test(a_changed_page_of_the_read_set_is_a_conflict),
         cmocka_unit_test(pages_not_read_do_not_conflict),
+        cmocka_unit_test(a_conflict_has_a_cause),
         cmocka_unit_test(a_silent_store_is_no_write_but_a_read),
         cmocka_unit_test(a_value_that_came_back_is_valid_from_its_return),
         cmocka_unit_test(newest_counts_own_commits_and_read_versions),
