@@ -2,6 +2,7 @@
 
 #include "hv/base/digest.h"
 #include "hv/cpu/cpu.h"
+#include "hv/input.h"
 #include "hv/msg.h"
 #include "hv/panic.h"
 
@@ -143,9 +144,27 @@ void control_poll(struct control *c)
     pump_wire(c);
 }
 
-static void ignore(void *context, enum link_stream stream, const uint8_t *bytes, size_t length)
+/* ---- Input ---- */
+
+static void deliver(void *context, enum link_stream stream, const uint8_t *bytes, size_t length)
 {
-    (void)context, (void)stream, (void)bytes, (void)length;
+    struct control *c = context;
+
+    if (stream == LINK_STREAM_INPUT)
+        link_inbox_take(&c->inbox, bytes, length);
+}
+
+void control_input(struct control *c)
+{
+    const uint8_t *bytes;
+    size_t length;
+
+    if (!c->serial)
+        return;
+    bytes = link_inbox_peek(&c->inbox, &length);
+    if (length)
+        link_inbox_drop(&c->inbox, input_console(c->vm, bytes, (uint32_t)length));
+    link_inbox_grant(&c->inbox, &c->link);
 }
 
 /* ---- Panic ---- */
@@ -178,7 +197,7 @@ static bool start_link(struct control *c, struct mem *mem)
                                  .session = (uint32_t)(rdtsc() * 2654435761u) | 1,
                                  .rto = c->tsc_hz / 2,
                                  .wait_for_another = true,
-                                 .deliver = ignore,
+                                 .deliver = deliver,
                                  .context = c};
 
     if (!config.ring)

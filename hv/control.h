@@ -1,6 +1,7 @@
 /*
  * The control plane, on the boot processor while the vCPUs run on the others: it encodes commit records
- * into the log, and moves log, guest console and messages over the serial link to the host.
+ * into the log, moves log, guest console and messages over the serial link to the host, and console input
+ * from there to the guest.
  */
 #ifndef RV_HV_CONTROL_H
 #define RV_HV_CONTROL_H
@@ -10,6 +11,7 @@
 #include "hv/mem.h"
 #include "hv/vm.h"
 #include "replay/link.h"
+#include "replay/link_input.h"
 #include "replay/log_writer.h"
 
 #define CONTROL_WRITER_SIZE  (256u << 10)
@@ -29,6 +31,7 @@ struct control {
     struct uart *uart;
     bool serial; /* log=serial: there is a link */
     struct link link;
+    struct link_inbox inbox; /* console input on its way to the guest */
     struct log_writer writer;
     uint64_t tsc_hz;
     uint64_t flush_at;     /* host TSC when an open block is sent as it is */
@@ -49,8 +52,12 @@ struct control {
 struct control *control_create(struct vm *vm, struct uart *uart, uint64_t tsc_hz, bool serial,
                                struct mem *mem);
 
-/* One turn of everything; never waits. */
+/* One turn of everything but input; never waits. */
 void control_poll(struct control *control);
+
+/* Gives the guest what input has come over the link, as far as it takes it, and asks the host for more. For
+ * recording and mode=run, while the vCPUs run. */
+void control_input(struct control *control);
 
 /*
  * The vCPUs have stopped: sends what is left, counters and trailer (or an ABORT), and waits until the host

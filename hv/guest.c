@@ -103,6 +103,8 @@ static void watch(struct vm *vm, struct control *control)
         control_poll(control);
         if (vm->mode == VM_REPLAY)
             input_replay(vm);
+        else
+            control_input(control);
         if (vm_stopping(vm)) {
             sleep_wake_all(vm);
         } else if (++turns % RETIRED_CHECKS == 0) {

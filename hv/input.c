@@ -26,6 +26,11 @@ uint32_t input_console(struct vm *vm, const uint8_t *bytes, uint32_t length)
     uint32_t taken = 0;
 
     spin_lock(&order->lock);
+    if (vm->mode == VM_RUN) {
+        taken = feed(vm, bytes, length);
+        spin_unlock(&order->lock);
+        return taken;
+    }
     if (!vm->outcome.decided && order_may_commit(order, ORDER_NO_VCPU) &&
         commit_ring_has_room(&vm->commits, vm->vcpu_count + 1))
         taken = feed(vm, bytes, MIN(length, REC_MAX_INPUT));

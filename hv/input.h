@@ -9,7 +9,8 @@
 
 /*
  * Recording: gives the guest up to `length` bytes of console input as one commit. Returns how many it took:
- * 0 where the FIFO is full, the log's ring is, or a vCPU has the commit token.
+ * 0 where the FIFO is full, the log's ring is, or a vCPU has the commit token. In mode=run there is no
+ * commit.
  */
 uint32_t input_console(struct vm *vm, const uint8_t *bytes, uint32_t length);
 

@@ -113,6 +113,16 @@ size_t link_send(struct link *link, enum link_stream stream, const void *bytes, 
     return done;
 }
 
+bool link_send_frame(struct link *link, enum link_stream stream, const void *bytes, size_t length)
+{
+    HV_CHECK(stream < LINK_STREAM_COUNT && stream != LINK_STREAM_LOG);
+    HV_CHECK(length && length <= LINK_PAYLOAD_MAX);
+    if (link->config.ring_size - link->ring_used < LINK_RING_HEAD + length)
+        return false;
+    begin_frame(link, (uint8_t)stream, bytes, length);
+    return true;
+}
+
 size_t link_room(const struct link *link)
 {
     size_t space = link->config.ring_size - link->ring_used;
@@ -314,7 +324,7 @@ const char *link_stream_name(enum link_stream stream)
         [LINK_STREAM_LOG] = "log",
         [LINK_STREAM_CONSOLE] = "console",
         [LINK_STREAM_MESSAGE] = "message",
-        [LINK_STREAM_CONTROL] = "control",
+        [LINK_STREAM_INPUT] = "input",
     };
 
     return (unsigned)stream < LINK_STREAM_COUNT ? name[stream] : "unknown";

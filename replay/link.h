@@ -25,7 +25,7 @@ enum link_stream {
     LINK_STREAM_LOG = 0, /* the log's bytes, from its first; resumable */
     LINK_STREAM_CONSOLE, /* guest console output */
     LINK_STREAM_MESSAGE, /* the hypervisor's messages, text */
-    LINK_STREAM_CONTROL, /* to the hypervisor */
+    LINK_STREAM_INPUT,   /* the guest's console input, see replay/link_input.h */
     LINK_STREAM_COUNT
 };
 
@@ -122,6 +122,12 @@ void link_init(struct link *link, const struct link_config *config, uint64_t now
 /* Takes up to `length` bytes of `stream` to send, returns how many fitted (0 where the ring is full). Works
  * in every state: bytes wait in the ring for a peer. */
 size_t link_send(struct link *link, enum link_stream stream, const void *bytes, size_t length);
+
+/*
+ * Sends 1 to LINK_PAYLOAD_MAX bytes as a frame of their own, which nothing is joined to: for streams whose
+ * frames mean something each. Such a stream must not be given to link_send(). False where there is no room.
+ */
+bool link_send_frame(struct link *link, enum link_stream stream, const void *bytes, size_t length);
 
 /* Bytes that link_send() would take now, at least. */
 size_t link_room(const struct link *link);

@@ -20,6 +20,7 @@
 #define FCR_ENABLE_CLEAR 0x07
 #define IIR_FIFO         0xC0
 #define MCR_DTR_RTS      0x03
+#define LSR_READY        0x01
 #define LSR_THRE         0x20
 #define LSR_TEMT         0x40
 #define UART_FIFO_SIZE   16
@@ -65,6 +66,11 @@ void console_write(const char *text, size_t length)
             put_byte('\r', &room);
         put_byte(text[i], &room);
     }
+}
+
+int console_read(void)
+{
+    return inb(UART_LSR) & LSR_READY ? inb(UART_DATA) : -1;
 }
 
 void say(const char *format, ...)

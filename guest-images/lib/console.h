@@ -12,6 +12,9 @@ void console_init(void);
 /* Sends raw bytes; a line feed gets its carriage return. The caller keeps other CPUs away. */
 void console_write(const char *text, size_t length);
 
+/* The next byte that was received, -1 if there is none. The caller keeps other CPUs away. */
+int console_read(void);
+
 /* printf under the console's lock: a call's text is never torn by another CPU's. Not from interrupt handlers.
  */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));

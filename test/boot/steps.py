@@ -38,6 +38,7 @@ class Test:
         self.code = 0
         self.command = ""  # the last one, for a shell
         self.runs = 0
+        self.typed = []  # lines that the guest was given
 
     def path(self, name):
         return os.path.join(self.home, name)
@@ -64,7 +65,7 @@ class Test:
     def retro(self, verb, words, arguments):
         """Runs retro; `words` are those behind the step's name. Its verdict is returned as a dictionary."""
         self.runs += 1
-        options = {"guest": self.entry.guest, "emulator": None, "machine-mem": None, "append": None}
+        options = {"guest": self.entry.guest, "emulator": None, "machine-mem": None, "input": None}
         further = []
         for word in words:
             name, _, value = word.partition("=")
@@ -79,6 +80,8 @@ class Test:
             command += ["--emulator", options["emulator"]]
         if options["machine-mem"]:
             command += ["--machine-mem", options["machine-mem"]]
+        if options["input"]:
+            command += ["--input", self.write_input(int(options["input"]))]
         if further:
             command += ["--hv", " ".join(further)]
         self.call(command + arguments, self.limit + GRACE)
@@ -86,6 +89,14 @@ class Test:
             if line.startswith("{"):
                 return json.loads(line)
         return {}
+
+    def write_input(self, count):
+        """A file with so many lines for the guest `echo`, and the one that ends it."""
+        self.typed = ["%d %s" % (number, "abc " * (number % 13)) for number in range(count)]
+        path = self.path("input")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("".join(line + "\n" for line in self.typed + ["quit", "never read"]))
+        return path
 
     def machine(self):
         words = [] if self.entry.words == "-" else ["--append", self.entry.words]
@@ -104,6 +115,9 @@ def check_output(test, may_fail):
         return
     lines = read(test.console).split("\n")
     require("exit 0" in lines, "the guest did not print: exit 0")
+    for number, line in enumerate(test.typed):
+        echoed = "result: line %d on cpu %d: %s" % (number + 1, number % entry.vcpus, line)
+        require(echoed in lines, "the guest did not print: " + echoed)
     for line in lines:
         require(not line.startswith("panic:"), line)
         require(not line.startswith("forbidden:") or line.endswith(" = 0"), "must not happen: " + line)

@@ -11,9 +11,11 @@
  * Words: commits=N vcpus=N seed=N; lossy=N of 1,000 bytes harmed; rate=BYTES per second; cut=BYTES of the
  * log to make; end=trailer|abort|none; status=NAME of the last line, none for no line; report=1 for a
  * replay's report (no commits); flip=memory|vcpu|console for a result that differs; noise=1 for firmware
- * text before the link; hang=1 to stay silent at the end instead of closing; linger=MS to wait at the end.
+ * text before the link; input=PATH to take console input, append it to PATH and go on until a byte 04 comes,
+ * slow=N bytes of it each time; hang=1 to stay silent at the end instead of closing; linger=MS to wait at the
+ * end.
  */
-#include "replay/link.h"
+#include "replay/link_input.h"
 #include "replay/log_codec.h"
 
 #include "hv/base/digest.h"
@@ -35,10 +37,10 @@
 enum { RING = 1 << 18, WRITER_BUFFER = 1 << 16, STEP_MS = 2, RTO_MS = 40 };
 
 struct options {
-    unsigned commits, vcpus, seed, lossy, rate, linger;
+    unsigned commits, vcpus, seed, lossy, rate, linger, slow;
     size_t cut;
     bool report, noise, hang;
-    const char *end, *status, *flip;
+    const char *end, *status, *flip, *input;
 };
 
 /* The bytes of a whole log, made before anything is sent. */
@@ -181,6 +183,8 @@ static uint64_t now_ms(void)
 /* A hypervisor that sends: what is still to be given to the link, and the wire's state. */
 struct sender {
     struct link link;
+    struct link_inbox inbox;
+    bool input_over;
     uint8_t ring[RING];
     const struct options *o;
     const struct log_image *log;
@@ -190,9 +194,31 @@ struct sender {
     uint64_t sent, begin;
 };
 
-static void ignore(void *context, enum link_stream stream, const uint8_t *bytes, size_t length)
+static void deliver(void *context, enum link_stream stream, const uint8_t *bytes, size_t length)
 {
-    (void)context, (void)stream, (void)bytes, (void)length;
+    struct sender *s = context;
+
+    if (stream == LINK_STREAM_INPUT)
+        link_inbox_take(&s->inbox, bytes, length);
+}
+
+/* The guest takes some of its input. */
+static void take_input(struct sender *s)
+{
+    size_t length;
+    const uint8_t *bytes = link_inbox_peek(&s->inbox, &length);
+
+    if (!s->o->input)
+        return;
+    length = s->o->slow ? MIN(length, (size_t)s->o->slow) : length;
+    if (length) {
+        FILE *f = fopen(s->o->input, "ab");
+        if (!f || fwrite(bytes, 1, length, f) != length || fclose(f))
+            abort();
+        s->input_over = memchr(bytes, 4, length) != NULL;
+        link_inbox_drop(&s->inbox, length);
+    }
+    link_inbox_grant(&s->inbox, &s->link);
 }
 
 static size_t feed(struct link *link, enum link_stream stream, const void *bytes, size_t length, size_t at)
@@ -207,7 +233,10 @@ static bool all_given(const struct sender *s)
 
 static void feed_all(struct sender *s)
 {
-    s->log_at = feed(&s->link, LINK_STREAM_LOG, s->log->bytes, s->log->length, s->log_at);
+    bool waits = s->o->input && !s->input_over; /* the guest has not ended, so the log has not either */
+    size_t length = waits ? s->log->length / 2 : s->log->length;
+
+    s->log_at = feed(&s->link, LINK_STREAM_LOG, s->log->bytes, length, s->log_at);
     s->console_at = feed(&s->link, LINK_STREAM_CONSOLE, console_text, sizeof console_text - 1, s->console_at);
     if (s->log_at == s->log->length)
         s->message_at = feed(&s->link, LINK_STREAM_MESSAGE, s->messages, strlen(s->messages), s->message_at);
@@ -275,6 +304,7 @@ static bool serve(struct sender *s, int fd)
     while (!all_given(s) || !link_idle(&s->link) || s->link.state != LINK_ESTABLISHED) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         feed_all(s);
+        take_input(s);
         if (!transmit(s, fd))
             return false;
         if (poll(&p, 1, STEP_MS) <= 0)
@@ -310,7 +340,8 @@ static struct sender *new_sender(const struct options *o, const struct log_image
                                  .ring_size = RING,
                                  .session = (uint32_t)now_ms() * 2654435761u | 1,
                                  .rto = RTO_MS,
-                                 .deliver = ignore};
+                                 .deliver = deliver,
+                                 .context = s};
 
     s->o = o;
     s->log = log;
@@ -426,9 +457,10 @@ static bool parse(struct options *o, char *word)
         const char *name;
         unsigned *number;
         const char **text;
-    } words[] = {{"commits", &o->commits, NULL}, {"vcpus", &o->vcpus, NULL},   {"seed", &o->seed, NULL},
-                 {"lossy", &o->lossy, NULL},     {"rate", &o->rate, NULL},     {"linger", &o->linger, NULL},
-                 {"end", NULL, &o->end},         {"status", NULL, &o->status}, {"flip", NULL, &o->flip}};
+    } words[] = {{"commits", &o->commits, NULL}, {"vcpus", &o->vcpus, NULL}, {"seed", &o->seed, NULL},
+                 {"lossy", &o->lossy, NULL},     {"rate", &o->rate, NULL},   {"linger", &o->linger, NULL},
+                 {"slow", &o->slow, NULL},       {"input", NULL, &o->input}, {"end", NULL, &o->end},
+                 {"status", NULL, &o->status},   {"flip", NULL, &o->flip}};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         if (strcmp(words[i].name, word) != 0)
             continue;

@@ -177,7 +177,7 @@ static void step(struct world *w, size_t total)
     feed(&w->up, &w->hv, LINK_STREAM_LOG, total);
     feed(&w->up, &w->hv, LINK_STREAM_CONSOLE, total / 10);
     feed(&w->up, &w->hv, LINK_STREAM_MESSAGE, total / 20);
-    feed(&w->down, &w->tool, LINK_STREAM_CONTROL, total);
+    feed(&w->down, &w->tool, LINK_STREAM_INPUT, total);
     step_pipe(w, &w->up, &w->hv, &w->tool);
     step_pipe(w, &w->down, &w->tool, &w->hv);
 }
@@ -185,7 +185,7 @@ static void step(struct world *w, size_t total)
 static bool all_there(const struct world *w, size_t total)
 {
     return link_idle(&w->hv.link) && link_idle(&w->tool.link) && w->tool.count[LINK_STREAM_LOG] == total &&
-           w->hv.count[LINK_STREAM_CONTROL] == total;
+           w->hv.count[LINK_STREAM_INPUT] == total;
 }
 
 static void run_until_all_there(struct world *w, size_t total, uint64_t limit)
@@ -194,7 +194,7 @@ static void run_until_all_there(struct world *w, size_t total, uint64_t limit)
         step(w, total);
     if (!all_there(w, total))
         print_error("log %zu of %zu, control %zu, states %d %d, time-outs %d %d\n",
-                    w->tool.count[LINK_STREAM_LOG], total, w->hv.count[LINK_STREAM_CONTROL], w->hv.link.state,
+                    w->tool.count[LINK_STREAM_LOG], total, w->hv.count[LINK_STREAM_INPUT], w->hv.link.state,
                     w->tool.link.state, (int)w->hv.link.stats.timeouts, (int)w->tool.link.stats.timeouts);
     assert_true(all_there(w, total));
     assert_int_equal(w->tool.count[LINK_STREAM_CONSOLE], total / 10);
@@ -351,7 +351,7 @@ static void another_file_of_the_right_length_is_refused(void **state)
     (void)state;
     run_until_all_there(w, TOTAL, 10000);
     start_end(w, &w->tool, 0x30001, TOTAL, log_crc(TOTAL) ^ 1, false);
-    w->tool.sent[LINK_STREAM_CONTROL] = TOTAL;
+    w->tool.sent[LINK_STREAM_INPUT] = TOTAL;
     for (unsigned i = 0; i < 1000; i++)
         step(w, TOTAL);
     assert_int_equal(w->tool.link.state, LINK_FAILED);

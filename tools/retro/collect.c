@@ -16,6 +16,7 @@ enum { OPTION_FORCE = 256, OPTION_JSON, OPTION_CONSOLE };
 
 struct collect_args {
     const char *source, *output, *console_file;
+    struct input_options input;
     unsigned baud;
     double timeout;
     bool append, force, json;
@@ -36,6 +37,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     uint64_t number;
 
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &args->input;
+        return 0;
     case 'o':
         args->output = arg;
         return 0;
@@ -147,26 +151,36 @@ static int ended(const struct collect_args *args, const struct collector *c)
 static int collect(const struct collect_args *args, struct collector *c, struct source *s)
 {
     struct display d;
+    struct input in = {.fd = -1};
     uint64_t have = 0;
     int fd = -1;
 
     int code = source_open(s, args->source, args->baud);
+    if (code == RETRO_OK && !s->answers && (args->input.file || args->input.terminal))
+        code = fail(RETRO_USAGE, "%s is a file: nobody there takes input", args->source);
     if (code == RETRO_OK)
         code = open_log(args, &fd, &have);
     if (code == RETRO_OK)
         code = display_open(&d, !args->json, args->verbose, args->console_file);
+    if (code == RETRO_OK)
+        code = input_open(&in, &args->input);
     if (code != RETRO_OK) {
+        input_close(&in);
         if (fd >= 0)
             close(fd);
         return code;
     }
+    d.progress = d.progress && !in.terminal;
     code = collector_init(c, fd, args->output, have, &d);
     if (code == RETRO_OK) {
+        c->input = in.wanted ? &in : NULL;
         collector_run(c, s, args->timeout > 0 ? now() + args->timeout : 0, NULL, NULL);
+        input_close(&in);
         code = ended(args, c);
         if (args->json)
             json_print(json_of_run("collect", code, c));
     }
+    input_close(&in);
     collector_free(c);
     return code;
 }
@@ -184,8 +198,10 @@ int command_collect(int argc, char **argv)
         {"verbose", 'v', NULL, 0, "Show all that comes: firmware, boot loader, the whole start-up report", 0},
         {0},
     };
+    static const struct argp_child children[] = {{&input_argp, 0, "Console input:", 1}, {0}};
     static const struct argp argp = {
         .options = options,
+        .children = children,
         .parser = parse,
         .args_doc = "SOURCE -o LOG",
         .doc =

@@ -11,8 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Retransmission time-out in microseconds. Only hellos and refusals of ours ever need it. */
-static const uint64_t LINK_RTO = 200000;
+/* Retransmission time-out in microseconds. Only hellos, refusals and console input ever need it. */
+static const uint64_t LINK_RTO = 400000;
 
 static const char STATUS_LINE[] = "retrovisor: end status=";
 
@@ -111,6 +111,8 @@ static void deliver(void *context, enum link_stream stream, const uint8_t *bytes
         add_console(c, &c->console_stream, bytes, length);
     else if (stream == LINK_STREAM_MESSAGE)
         add_messages(c, bytes, length);
+    else if (stream == LINK_STREAM_INPUT && c->input)
+        input_take(c->input, &c->link, bytes, length);
 }
 
 void collector_read_blocks(struct collector *c)

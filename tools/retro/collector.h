@@ -7,6 +7,7 @@
 
 #include "tools/retro/capture.h"
 #include "tools/retro/display.h"
+#include "tools/retro/input.h"
 #include "tools/retro/logmap.h"
 #include "tools/retro/source.h"
 #include "tools/retro/util.h"
@@ -30,7 +31,8 @@ enum { COLLECT_RING = 4096, COLLECT_STATUS_MAX = 32, COLLECT_FOREIGN_MAX = 4096 
 
 struct collector {
     /* For the caller to set between collector_init and collector_run. */
-    double quiet; /* seconds of silence after the result that end the collection */
+    double quiet;        /* seconds of silence after the result that end the collection */
+    struct input *input; /* for the guest's console; NULL for none */
 
     /* Results. */
     enum collect_end end;

@@ -49,6 +49,9 @@ static void transmit(struct loop *l)
 {
     if (!l->c->link.stats.frames_received)
         return;
+    /* What ends the guest is not followed by more: a machine that has ended reads no more either. */
+    if (l->c->input && !collector_has_result(l->c))
+        input_send(l->c->input, &l->c->link);
     while (l->s->fd >= 0 && l->s->answers) {
         if (l->out_at == l->out_length) {
             l->out_at = 0;
@@ -103,14 +106,20 @@ static void take_peer(struct loop *l)
     l->heard = now();
 }
 
-/* Waits for the line a little while; returns false if nothing came. */
+/* Waits for the line or for input a little while; returns false if nothing came from the line. */
 static bool wait_and_serve(struct loop *l)
 {
-    struct pollfd p = {.fd = l->s->fd >= 0 ? l->s->fd : l->s->listener, .events = POLLIN};
+    struct input *in = l->c->input;
+    struct pollfd p[2] = {{.fd = l->s->fd >= 0 ? l->s->fd : l->s->listener, .events = POLLIN},
+                          {.fd = in && input_wants(in) ? in->fd : -1, .events = POLLIN}};
 
     if (l->out_at < l->out_length)
-        p.events |= POLLOUT;
-    if (poll(&p, 1, POLL_MS) <= 0 || !(p.revents & (POLLIN | POLLHUP | POLLERR)))
+        p[0].events |= POLLOUT;
+    if (poll(p, 2, POLL_MS) <= 0)
+        return false;
+    if (p[1].revents)
+        input_read(in);
+    if (!(p[0].revents & (POLLIN | POLLHUP | POLLERR)))
         return false;
     if (l->s->fd < 0)
         take_peer(l);
@@ -123,7 +132,7 @@ static void check_link(struct loop *l)
 {
     struct collector *c = l->c;
 
-    if (c->failed)
+    if (c->failed || (c->input && c->input->failed))
         finish(l, COLLECT_FAILED);
     else if (c->link.state == LINK_FAILED) {
         display_settle(&c->display);
@@ -146,7 +155,7 @@ static void step(struct loop *l, double deadline, bool (*alive)(void *), void *c
         return;
     transmit(l);
     display_progress(&c->display, c->log.size, c->reader.next - 1);
-    if (interrupted)
+    if (interrupted || (c->input && c->input->left))
         finish(l, COLLECT_INTERRUPTED);
     else if (!came && !lives)
         finish(l, COLLECT_CLOSED);
@@ -175,6 +184,8 @@ void collector_run(struct collector *c, struct source *s, double deadline, bool 
     display_settle(&c->display);
     if (c->capture.gaps && c->log_status != LOG_END)
         note("frames are missing in the capture: it is usable up to the first of them");
+    if (c->input && !c->input->outbox.open && c->link.stats.frames_received)
+        note("the hypervisor took no console input");
     if (c->log.fd >= 0)
         fdatasync(c->log.fd);
     sigaction(SIGINT, &old_int, NULL);

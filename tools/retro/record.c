@@ -12,6 +12,7 @@
 
 struct record_args {
     struct machine_options machine;
+    struct input_options input;
     const char *output;
     bool record;
 };
@@ -24,6 +25,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &args->machine;
         state->child_inputs[1] = &args->machine;
+        state->child_inputs[2] = &args->input;
         return 0;
     case 'o':
         args->output = arg;
@@ -43,6 +45,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const struct argp_child children[] = {
     {&machine_argp, 0, NULL, 0},
     {&machine_guest_argp, 0, "Guest:", 1},
+    {&input_argp, 0, "Console input:", 2},
     {0},
 };
 
@@ -107,15 +110,22 @@ static int run_guest(struct record_args *args)
     struct machine_job job = {.mode = args->record ? "record" : "run"};
     struct collector *c = xmalloc(sizeof *c);
     struct display d;
+    struct input in = {.fd = -1};
 
     int code = display_open(&d, !args->machine.json, args->machine.verbose, args->machine.console_file);
     if (code == RETRO_OK)
+        code = input_open(&in, &args->input);
+    d.progress = d.progress && !in.terminal;
+    if (code == RETRO_OK)
         code = args->record ? open_log(c, args->output, &d) : collector_init_memory(c, &d);
     if (code != RETRO_OK) {
+        input_close(&in);
         free(c);
         return code;
     }
+    c->input = in.wanted ? &in : NULL;
     code = machine_run(&args->machine, &job, c);
+    input_close(&in);
     if (code == RETRO_OK) {
         code = verdict_of_run(c);
         tell(args, c);
