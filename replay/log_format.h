@@ -8,14 +8,14 @@
 #include "replay/record.h"
 
 #define LOG_VERSION_MAJOR 1u /* raised whenever an older reader would misread the bytes */
-#define LOG_VERSION_MINOR 1u /* raised when something is added that an older reader may ignore */
+#define LOG_VERSION_MINOR 2u /* raised when something is added that an older reader may ignore */
 
 #define LOG_MAGIC UINT32_C(0x4b425652) /* "RVBK" as bytes */
 
 /* A block: head, payload, tail. Offsets are in bytes from the block's begin. */
 #define LOG_HEAD_MAGIC  0u  /* u32 */
 #define LOG_HEAD_TYPE   4u  /* u16 */
-#define LOG_HEAD_FLAGS  6u  /* u16, zero in version 1 */
+#define LOG_HEAD_FLAGS  6u  /* u16, zero but for what the type says */
 #define LOG_HEAD_LENGTH 8u  /* u32, of the payload */
 #define LOG_HEAD_SEQ    12u /* u32 */
 #define LOG_HEAD_CRC    16u /* u32, of the 16 bytes before it */
@@ -45,6 +45,9 @@ enum log_type {
 #define LOG_COMMITS_COUNT  16u /* u32 records */
 #define LOG_COMMITS_SIZE   20u
 
+/* Flag of a COMMITS block: its positions have counts of branches. */
+#define LOG_COMMITS_BRANCHES 0x0001u
+
 /* First byte of a record. */
 #define LOG_TAG_VCPU      0x07u /* or, in an input record, the device */
 #define LOG_TAG_END_SHIFT 3u
@@ -65,33 +68,33 @@ enum log_type {
 #define LOG_VARINT_MAX 10u /* bytes of a 64-bit varint at most */
 
 /* No record is longer: tag, ext, digest, lag, time, events, position; or an input. */
-#define LOG_RECORD_MAX MAX(4u + 5u + 10u + 2u * REC_MAX_EVENTS + 4u * 10u + 8u, 4u + 2u + REC_MAX_INPUT)
+#define LOG_RECORD_MAX MAX(4u + 5u + 10u + 2u * REC_MAX_EVENTS + 5u * 10u + 8u, 4u + 2u + REC_MAX_INPUT)
 
 #define LOG_REASON_MAX 200u /* bytes of an ABORT's reason */
 
 /* Why a log, or a block of it, is refused. */
 enum log_error {
     LOG_OK = 0,
-    LOG_ERROR_MAGIC,           /* no block begins here */
-    LOG_ERROR_HEAD_CRC,        /* a block's head is damaged */
-    LOG_ERROR_LENGTH,          /* payload longer than LOG_PAYLOAD_MAX */
-    LOG_ERROR_LENGTH_AGAIN,    /* the length at a block's end differs from the one in its head */
-    LOG_ERROR_CRC,             /* a block is damaged */
-    LOG_ERROR_BLOCK_GAP,       /* a block number was left out */
-    LOG_ERROR_BLOCK_REPEATED,  /* a block number came again */
-    LOG_ERROR_FLAGS,           /* a known block has a flag that version 1 does not have */
-    LOG_ERROR_UNKNOWN_TYPE,    /* a mandatory block of a type that this reader does not know */
-    LOG_ERROR_RESERVED_TYPE,   /* a mandatory block of a reserved type (OUTPUT_COMMIT, CHECKPOINT) */
-    LOG_ERROR_NO_HEADER,       /* the first block is not a HEADER */
-    LOG_ERROR_SECOND_HEADER,   /* a HEADER that is not the first block */
-    LOG_ERROR_AFTER_END,       /* something follows a TRAILER or ABORT */
-    LOG_ERROR_MAJOR,           /* format of another major version */
-    LOG_ERROR_HEADER_SHORT,    /* HEADER payload shorter than its fields */
-    LOG_ERROR_HEADER_LONG,     /* HEADER payload longer than its fields, in the same minor version */
-    LOG_ERROR_VCPUS,           /* HEADER names no vCPU, or more than MAX_VCPUS */
-    LOG_ERROR_TIME_QUANTUM,    /* HEADER's time quantum is no power of two */
-    LOG_ERROR_TEXT,            /* a text is longer than its limit or holds a NUL */
-    LOG_ERROR_COMMIT_GAP,      /* a COMMITS block leaves out seqs */
+    LOG_ERROR_MAGIC,          /* no block begins here */
+    LOG_ERROR_HEAD_CRC,       /* a block's head is damaged */
+    LOG_ERROR_LENGTH,         /* payload longer than LOG_PAYLOAD_MAX */
+    LOG_ERROR_LENGTH_AGAIN,   /* the length at a block's end differs from the one in its head */
+    LOG_ERROR_CRC,            /* a block is damaged */
+    LOG_ERROR_BLOCK_GAP,      /* a block number was left out */
+    LOG_ERROR_BLOCK_REPEATED, /* a block number came again */
+    LOG_ERROR_FLAGS,         /* a known block has an unknown flag, or not the flag that the HEADER asks for */
+    LOG_ERROR_UNKNOWN_TYPE,  /* a mandatory block of a type that this reader does not know */
+    LOG_ERROR_RESERVED_TYPE, /* a mandatory block of a reserved type (OUTPUT_COMMIT, CHECKPOINT) */
+    LOG_ERROR_NO_HEADER,     /* the first block is not a HEADER */
+    LOG_ERROR_SECOND_HEADER, /* a HEADER that is not the first block */
+    LOG_ERROR_AFTER_END,     /* something follows a TRAILER or ABORT */
+    LOG_ERROR_MAJOR,         /* format of another major version */
+    LOG_ERROR_HEADER_SHORT,  /* HEADER payload shorter than its fields */
+    LOG_ERROR_HEADER_LONG,   /* HEADER payload longer than its fields, in the same minor version */
+    LOG_ERROR_VCPUS,         /* HEADER names no vCPU, or more than MAX_VCPUS */
+    LOG_ERROR_TIME_QUANTUM,  /* HEADER's time quantum is no power of two */
+    LOG_ERROR_TEXT,          /* a text is longer than its limit or holds a NUL */
+    LOG_ERROR_COMMIT_GAP,    /* a COMMITS block leaves out seqs */
     LOG_ERROR_COMMIT_REPEATED, /* a COMMITS block repeats seqs */
     LOG_ERROR_COMMITS_SHORT,   /* COMMITS payload too short for its fixed part or its count */
     LOG_ERROR_COMMITS_EMPTY,   /* COMMITS block without a record */
@@ -122,6 +125,9 @@ const char *log_type_name(uint16_t type);
 
 /* Name of a counter as in FORMAT.md, "squashes"; NULL where `counter` is no enum rec_counter. */
 const char *log_counter_name(unsigned counter);
+
+/* Name of what positions count, "conditional branches"; NULL where `event` is no enum rec_branch_event. */
+const char *log_branch_event_name(unsigned event);
 
 /* The 16 bits of a running digest that a record holds. */
 static inline uint16_t log_digest_slice(uint64_t digest)

@@ -19,6 +19,8 @@
 #define LOG_HEADER_SIZE         64u /* the two texts follow, then ... */
 #define LOG_HEADER_TRAITS_SIZE  8u  /* ... from LOG_HEADER_TRAITS_MINOR on, u64 host traits */
 #define LOG_HEADER_TRAITS_MINOR 1u
+#define LOG_HEADER_BRANCH_SIZE  1u /* from LOG_HEADER_BRANCH_MINOR on, u8 event that positions count */
+#define LOG_HEADER_BRANCH_MINOR 2u
 
 #define LOG_TRAILER_OUTCOME        0u  /* u8 */
 #define LOG_TRAILER_VCPU           1u  /* u8 */

@@ -27,7 +27,8 @@ static enum log_error read_header_rest(struct rec_header *h, const uint8_t *p, u
 {
     uint32_t command = load16(p + LOG_HEADER_COMMAND), build = load16(p + LOG_HEADER_BUILD);
     uint32_t texts = LOG_HEADER_SIZE + command + build;
-    uint32_t needed = texts + (minor >= LOG_HEADER_TRAITS_MINOR ? LOG_HEADER_TRAITS_SIZE : 0);
+    uint32_t branch = texts + (minor >= LOG_HEADER_TRAITS_MINOR ? LOG_HEADER_TRAITS_SIZE : 0);
+    uint32_t needed = branch + (minor >= LOG_HEADER_BRANCH_MINOR ? LOG_HEADER_BRANCH_SIZE : 0);
     const uint8_t *text = p + LOG_HEADER_SIZE;
     enum log_error error;
 
@@ -35,7 +36,8 @@ static enum log_error read_header_rest(struct rec_header *h, const uint8_t *p, u
         return LOG_ERROR_HEADER_SHORT;
     if (length > needed && minor <= LOG_VERSION_MINOR)
         return LOG_ERROR_HEADER_LONG;
-    h->host_traits = needed > texts ? load64(p + texts) : REC_TRAITS_UNKNOWN;
+    h->host_traits = branch > texts ? load64(p + texts) : REC_TRAITS_UNKNOWN;
+    h->branch_event = needed > branch ? p[branch] : REC_BRANCHES_NONE;
     error = copy_text(h->guest_command_line, sizeof h->guest_command_line, text, command);
     return error ? error : copy_text(h->build_id, sizeof h->build_id, text + command, build);
 }
@@ -102,6 +104,8 @@ static enum log_error read_trailer(struct log_reader *r, const struct log_block 
 
 static enum log_error read_commits(struct log_reader *r, struct log_block *block)
 {
+    if (block->flags != (r->header.branch_event == REC_BRANCHES_NONE ? 0 : LOG_COMMITS_BRANCHES))
+        return LOG_ERROR_FLAGS;
     if (block->length < LOG_COMMITS_SIZE)
         return LOG_ERROR_COMMITS_SHORT;
     block->first = load64(block->payload + LOG_COMMITS_FIRST);
@@ -175,7 +179,7 @@ static enum log_error check_block(const struct log_reader *r, const uint8_t *p, 
     block->payload = p + LOG_HEAD_SIZE;
     if (block->number != r->block)
         return block->number > r->block ? LOG_ERROR_BLOCK_GAP : LOG_ERROR_BLOCK_REPEATED;
-    if (block->flags && is_known(block->type))
+    if (block->flags && is_known(block->type) && block->type != LOG_TYPE_COMMITS)
         return LOG_ERROR_FLAGS;
     return LOG_OK;
 }
@@ -232,6 +236,7 @@ void log_commits_begin(struct log_commits *it, const struct log_reader *r, const
     it->first = block->first;
     it->base = block->offset + LOG_HEAD_SIZE;
     it->vcpus = r->header.vcpus;
+    it->state.counts = block->flags & LOG_COMMITS_BRANCHES;
 }
 
 enum log_step log_commits_next(struct log_commits *it, struct rec_commit *commit)

@@ -34,6 +34,10 @@ static uint8_t *put_position(uint8_t *p, const struct rec_chunk *chunk, struct l
     p = put32(p, at->state_check);
     if (chunk->flags & REC_F_REP)
         p = put_varint(p, at->rcx);
+    if (state->counts) {
+        p = put_delta(p, at->branches, state->branches[chunk->vcpu]);
+        state->branches[chunk->vcpu] = at->branches;
+    }
     state->rip[chunk->vcpu] = at->rip;
     state->duration[chunk->vcpu] = at->duration;
     return p;
@@ -125,6 +129,11 @@ static void get_position(struct log_cursor *c, struct rec_chunk *chunk, struct l
     at->state_check = get32(c);
     if (chunk->flags & REC_F_REP)
         at->rcx = get_varint(c, UINT64_MAX);
+    if (state->counts) {
+        at->branches = get_delta(c, state->branches[chunk->vcpu]);
+        state->branches[chunk->vcpu] = at->branches;
+        chunk->flags |= REC_F_BRANCHES;
+    }
     state->rip[chunk->vcpu] = at->rip;
     state->duration[chunk->vcpu] = at->duration;
 }

@@ -10,7 +10,8 @@ static const char *const error_text[LOG_ERROR_COUNT] = {
     [LOG_ERROR_CRC] = "a block is damaged",
     [LOG_ERROR_BLOCK_GAP] = "a block is missing",
     [LOG_ERROR_BLOCK_REPEATED] = "a block comes a second time",
-    [LOG_ERROR_FLAGS] = "a block has a flag that this version does not know",
+    [LOG_ERROR_FLAGS] =
+        "a block has a flag that this version does not know, or lacks one that the HEADER asks for",
     [LOG_ERROR_UNKNOWN_TYPE] = "a mandatory block of a type that this version does not know",
     [LOG_ERROR_RESERVED_TYPE] = "a mandatory block of a type that is reserved for later versions",
     [LOG_ERROR_NO_HEADER] = "the first block is not a HEADER",
@@ -108,6 +109,16 @@ const char *log_error_text(enum log_error error)
 const char *log_counter_name(unsigned counter)
 {
     return counter < REC_COUNT_MAX ? counter_name[counter] : NULL;
+}
+
+const char *log_branch_event_name(unsigned event)
+{
+    static const char *const names[REC_BRANCHES_COUNT] = {
+        [REC_BRANCHES_NONE] = "none",
+        [REC_BRANCHES_CONDITIONAL] = "conditional branches",
+    };
+
+    return event < REC_BRANCHES_COUNT ? names[event] : NULL;
 }
 
 const char *log_type_name(uint16_t type)

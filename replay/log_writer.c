@@ -13,7 +13,7 @@
 #define COMMIT_NEED (LOG_HEAD_SIZE + LOG_COMMITS_SIZE + LOG_RECORD_MAX + RESERVE)
 
 _Static_assert(LOG_HEADER_SIZE + REC_COMMAND_LINE_MAX + REC_BUILD_ID_MAX + LOG_HEADER_TRAITS_SIZE +
-                       LOG_BLOCK_EXTRA + COMMIT_NEED <
+                       LOG_HEADER_BRANCH_SIZE + LOG_BLOCK_EXTRA + COMMIT_NEED <
                    LOG_WRITER_BUFFER_MIN,
                "smallest buffer");
 
@@ -43,7 +43,7 @@ static bool make_room(struct log_writer *w, size_t need)
 }
 
 /* Finishes the block that began at `ready` and whose payload ends at `used`. */
-static void finish_block(struct log_writer *w, enum log_type type)
+static void finish_block(struct log_writer *w, enum log_type type, unsigned flags)
 {
     uint8_t *head = w->buffer + w->ready;
     uint32_t length = (uint32_t)(w->used - w->ready - LOG_HEAD_SIZE);
@@ -51,7 +51,7 @@ static void finish_block(struct log_writer *w, enum log_type type)
 
     put32(head + LOG_HEAD_MAGIC, LOG_MAGIC);
     put16(head + LOG_HEAD_TYPE, (uint16_t)type);
-    put16(head + LOG_HEAD_FLAGS, 0);
+    put16(head + LOG_HEAD_FLAGS, (uint16_t)flags);
     put32(head + LOG_HEAD_LENGTH, length);
     put32(head + LOG_HEAD_SEQ, w->block++);
     put32(head + LOG_HEAD_CRC, crc32c(0, head, LOG_HEAD_CRC));
@@ -74,7 +74,7 @@ static uint8_t *begin_block(struct log_writer *w, size_t length, size_t reserve)
 static void end_block(struct log_writer *w, enum log_type type, const uint8_t *end)
 {
     w->used = (size_t)(end - w->buffer);
-    finish_block(w, type);
+    finish_block(w, type, 0);
 }
 
 bool log_writer_header(struct log_writer *w, const struct rec_header *header)
@@ -87,7 +87,8 @@ bool log_writer_header(struct log_writer *w, const struct rec_header *header)
     HV_CHECK(header->vcpus >= 1 && header->vcpus <= MAX_VCPUS);
     HV_CHECK(command < REC_COMMAND_LINE_MAX && build < REC_BUILD_ID_MAX);
     HV_CHECK(header->time_quantum && !(header->time_quantum & (header->time_quantum - 1)));
-    p = begin_block(w, LOG_HEADER_SIZE + command + build + LOG_HEADER_TRAITS_SIZE, RESERVE);
+    p = begin_block(w, LOG_HEADER_SIZE + command + build + LOG_HEADER_TRAITS_SIZE + LOG_HEADER_BRANCH_SIZE,
+                    RESERVE);
     if (!p)
         return false;
     p = put16(p, LOG_VERSION_MAJOR);
@@ -107,8 +108,10 @@ bool log_writer_header(struct log_writer *w, const struct rec_header *header)
     p = put_bytes(p, header->guest_command_line, command);
     p = put_bytes(p, header->build_id, build);
     p = put64(p, header->host_traits);
+    p = put8(p, header->branch_event);
     end_block(w, LOG_TYPE_HEADER, p);
     w->vcpus = header->vcpus;
+    w->counts = header->branch_event != REC_BRANCHES_NONE;
     return true;
 }
 
@@ -120,7 +123,8 @@ bool log_writer_can_commit(const struct log_writer *w)
 static void check_chunk(const struct log_writer *w, const struct rec_chunk *chunk)
 {
     HV_CHECK(chunk->vcpu < w->vcpus && chunk->end < REC_END_COUNT && chunk->lag < w->next);
-    HV_CHECK(!(chunk->flags & ~(REC_F_TIME | REC_F_REP)));
+    HV_CHECK(!(chunk->flags & ~(REC_F_TIME | REC_F_REP | REC_F_BRANCHES)));
+    HV_CHECK(((chunk->flags & REC_F_BRANCHES) != 0) == (w->counts && chunk->end == REC_END_POSITION));
     HV_CHECK(!(chunk->flags & REC_F_REP) || chunk->end == REC_END_POSITION);
     HV_CHECK(chunk->event_count <= REC_MAX_EVENTS);
     for (unsigned i = 0; i < chunk->event_count; i++)
@@ -141,6 +145,7 @@ bool log_writer_commit(struct log_writer *w, const struct rec_commit *commit, ui
         return false;
     if (!w->count) {
         memset(&w->state, 0, sizeof w->state);
+        w->state.counts = w->counts;
         put64(w->buffer + w->ready + LOG_HEAD_SIZE + LOG_COMMITS_FIRST, w->next);
         w->used += LOG_HEAD_SIZE + LOG_COMMITS_SIZE;
     }
@@ -166,7 +171,7 @@ void log_writer_flush(struct log_writer *w)
     put64(payload + LOG_COMMITS_DIGEST, w->digest);
     put32(payload + LOG_COMMITS_COUNT, w->count);
     w->count = 0;
-    finish_block(w, LOG_TYPE_COMMITS);
+    finish_block(w, LOG_TYPE_COMMITS, w->counts ? LOG_COMMITS_BRANCHES : 0);
 }
 
 static bool put_block(struct log_writer *w, enum log_type type, const void *bytes, size_t length)

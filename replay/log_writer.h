@@ -28,12 +28,15 @@ struct log_writer {
     uint64_t digest; /* running digest after the last commit */
     uint64_t total;  /* bytes of finished blocks since the log's begin */
     uint32_t vcpus;  /* from the header; 0 before it is written */
+    bool counts;     /* from the header: positions have counts of branches */
     bool ended;      /* TRAILER or ABORT written: nothing may follow */
     /* Codec state of the open block; see FORMAT.md, "State". */
     struct log_codec_state {
+        bool counts; /* of the block: positions have counts of branches */
         uint64_t time;
         uint64_t rip[MAX_VCPUS];
         uint64_t duration[MAX_VCPUS];
+        uint64_t branches[MAX_VCPUS];
         uint64_t last[MAX_VCPUS]; /* index + 1 of the vCPU's last record in this block, 0: none */
     } state;
 };

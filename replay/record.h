@@ -44,6 +44,8 @@ struct rec_event {
 /* Flags of a chunk: which optional parts the record has. */
 #define REC_F_TIME UINT8_C(0x01) /* time_base is valid: the chunk read or used guest time */
 #define REC_F_REP  UINT8_C(0x02) /* the position is at a REP string instruction: rcx is valid */
+/* position.branches is valid: in every position of a log whose header names an event, in no other. */
+#define REC_F_BRANCHES UINT8_C(0x04)
 
 /* Where a REC_END_POSITION chunk ended. */
 struct rec_position {
@@ -51,6 +53,7 @@ struct rec_position {
     uint64_t rflags;      /* raw, RF included */
     uint64_t rcx;         /* with REC_F_REP */
     uint64_t duration;    /* time spent in the guest, in preemption timer ticks: a hint only */
+    uint64_t branches;    /* with REC_F_BRANCHES: what the header's event counted since the chunk's begin */
     uint32_t regs_check;  /* digest of the general registers (not RCX where REC_F_REP), RIP and RFLAGS */
     uint32_t state_check; /* digest of the whole vCPU state and of the changed pages */
 };
@@ -96,6 +99,13 @@ struct rec_commit {
 #define REC_BUILD_ID_MAX     64u
 #define REC_TRAITS_UNKNOWN   UINT64_MAX /* a log older than the field */
 
+/* What the branches of positions are counts of. Counts of one event mean the same on every machine. */
+enum rec_branch_event {
+    REC_BRANCHES_NONE = 0,    /* positions have no counts */
+    REC_BRANCHES_CONDITIONAL, /* conditional branches that the guest retired, taken or not */
+    REC_BRANCHES_COUNT
+};
+
 struct rec_header {
     uint32_t semantics;
     uint32_t vcpus;
@@ -108,6 +118,7 @@ struct rec_header {
     uint64_t tsc_hz;       /* guest time ticks per second, 0 if not known */
     uint64_t seed;
     uint64_t host_traits; /* cpuid_host_traits() of the recording machine, or REC_TRAITS_UNKNOWN */
+    uint8_t branch_event; /* enum rec_branch_event; one unknown here counts something else */
     char guest_command_line[REC_COMMAND_LINE_MAX]; /* NUL-terminated */
     char build_id[REC_BUILD_ID_MAX];               /* information only */
 };

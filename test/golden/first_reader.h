@@ -16,9 +16,10 @@ static inline void first_header(const struct rec_header *h, FILE *out)
             h->time_quantum, (first_u64)h->tsc_hz, (first_u64)h->seed);
     fprintf(out, " command=\"%s\" build=\"%s\"", h->guest_command_line, h->build_id);
     if (h->host_traits == REC_TRAITS_UNKNOWN)
-        fprintf(out, " traits unknown\n");
+        fprintf(out, " traits unknown");
     else
-        fprintf(out, " traits=%llx\n", (first_u64)h->host_traits);
+        fprintf(out, " traits=%llx", (first_u64)h->host_traits);
+    fprintf(out, " event=%u\n", h->branch_event);
 }
 
 static inline void first_chunk(const struct rec_chunk *c, FILE *out)
@@ -35,6 +36,8 @@ static inline void first_chunk(const struct rec_chunk *c, FILE *out)
                 (first_u64)p->rflags, (first_u64)p->duration, p->regs_check, p->state_check);
     if (c->flags & REC_F_REP)
         fprintf(out, " rcx=%llx", (first_u64)p->rcx);
+    if (c->flags & REC_F_BRANCHES)
+        fprintf(out, " branches=%llu", (first_u64)p->branches);
     fprintf(out, "\n");
 }
 

@@ -155,6 +155,43 @@ static inline void make_cut(struct forge *f)
     f->size -= 9;
 }
 
+/* Positions with counts of branches: the same commits, some of them by a vCPU that counts backwards. */
+static inline void make_branches(struct forge *f)
+{
+    struct rec_header header = plain_header(3);
+    struct rec_commit commit;
+    struct log_writer w;
+
+    header.branch_event = REC_BRANCHES_CONDITIONAL;
+    log_writer_init(&w, f->bytes, sizeof f->bytes, 0);
+    log_writer_header(&w, &header);
+    for (unsigned i = 0; i < GOLDEN_COMMITS; i++) {
+        commit = golden_commits[i];
+        if (commit.kind == REC_CHUNK && commit.chunk.end == REC_END_POSITION) {
+            commit.chunk.flags |= REC_F_BRANCHES;
+            commit.chunk.position.branches = 20000 - 300 * i;
+        }
+        log_writer_commit(&w, &commit, golden_digest(&commit));
+        if (i == 6)
+            log_writer_flush(&w);
+    }
+    log_writer_flush(&w);
+    golden_finish(&w, f);
+}
+
+/* A COMMITS block without the flag, in a log whose positions have counts. */
+static inline void make_no_flag(struct forge *f)
+{
+    struct rec_header header = plain_header(1);
+    struct log_writer w;
+
+    header.branch_event = REC_BRANCHES_CONDITIONAL;
+    log_writer_init(&w, f->bytes, sizeof f->bytes, 0);
+    log_writer_header(&w, &header);
+    golden_finish(&w, f);
+    forge_commits(f, 1, 1, "\x08\0\0", 3);
+}
+
 static inline void make_long_lag(struct forge *f)
 {
     const uint8_t record[] = {0x88, 0xf8, 0x34, 0x12, 0x23};
@@ -261,6 +298,8 @@ static const struct golden golden_set[] = {
     {"aborted", make_aborted, LOG_END, LOG_OK, 3},
     {"cut", make_cut, LOG_NEED_MORE, LOG_OK, 6},
     {"long-lag", make_long_lag, LOG_NEED_MORE, LOG_OK, 41},
+    {"branches", make_branches, LOG_NEED_MORE, LOG_OK, GOLDEN_COMMITS},
+    {"bad-no-flag", make_no_flag, LOG_ERROR, LOG_ERROR_FLAGS, 0},
     {"optional", make_optional, LOG_END, LOG_OK, 0},
     {"bad-unknown-mandatory", make_unknown_mandatory, LOG_ERROR, LOG_ERROR_UNKNOWN_TYPE, 0},
     {"bad-reserved", make_reserved, LOG_ERROR, LOG_ERROR_RESERVED_TYPE, 0},

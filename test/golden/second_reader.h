@@ -20,12 +20,13 @@ struct second {
     bool bad;
     FILE *out;
     unsigned vcpus;
+    unsigned event; /* that positions count; 0: none */
     uint64_t next_seq;
 };
 
 /* State of a COMMITS block. */
 struct second_state {
-    uint64_t time, rip[8], duration[8], last[8];
+    uint64_t time, rip[8], duration[8], branches[8], last[8];
 };
 
 static inline uint64_t second_number(struct second *s, unsigned bytes)
@@ -113,11 +114,13 @@ static inline void second_header(struct second *s)
     second_text(s, "build", build, 63);
     traits = minor >= 1 ? second_number(s, 8) : UINT64_MAX;
     if (traits == UINT64_MAX)
-        fprintf(s->out, " traits unknown\n");
+        fprintf(s->out, " traits unknown");
     else
-        fprintf(s->out, " traits=%llx\n", (unsigned long long)traits);
+        fprintf(s->out, " traits=%llx", (unsigned long long)traits);
+    s->event = minor >= 2 ? (unsigned)second_number(s, 1) : 0;
+    fprintf(s->out, " event=%u\n", s->event);
     if (s->vcpus < 1 || s->vcpus > 8 || !quantum || quantum & (quantum - 1) ||
-        (s->at < s->size && minor <= 1))
+        (s->at < s->size && minor <= 2))
         s->bad = true;
 }
 
@@ -144,6 +147,10 @@ static inline void second_position(struct second *s, struct second_state *state,
     fprintf(s->out, " state=%08x", (unsigned)second_number(s, 4));
     if (rep)
         fprintf(s->out, " rcx=%llx", (unsigned long long)second_varint(s, UINT64_MAX));
+    if (s->event) {
+        state->branches[v] = second_delta(s, state->branches[v]);
+        fprintf(s->out, " branches=%llu", (unsigned long long)state->branches[v]);
+    }
 }
 
 static inline void second_input(struct second *s, unsigned tag, unsigned ext)
@@ -254,7 +261,7 @@ static inline void second_block(struct second *s, unsigned type, unsigned flags)
 {
     unsigned known = type == 0x8001 || type == 0x8002 || type == 0x8003 || !(type & 0x8000);
 
-    if ((flags && known) || (type == 1) == (s->vcpus != 0)) {
+    if ((flags != (type == 2 && s->event) && known) || (type == 1) == (s->vcpus != 0)) {
         s->bad = true;
         return;
     }

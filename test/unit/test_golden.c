@@ -110,9 +110,10 @@ static void mutate(const struct forge *from, struct forge *to, uint64_t *seed)
     while (at < from->size) {
         uint8_t payload[FORGE_SIZE];
         uint32_t whole, length;
-        uint16_t type;
+        uint16_t type, flags;
 
         memcpy(&type, from->bytes + at + LOG_HEAD_TYPE, sizeof type);
+        memcpy(&flags, from->bytes + at + LOG_HEAD_FLAGS, sizeof flags);
         memcpy(&whole, from->bytes + at + LOG_HEAD_LENGTH, sizeof whole);
         length = whole;
         memcpy(payload, from->bytes + at + LOG_HEAD_SIZE, length);
@@ -121,19 +122,20 @@ static void mutate(const struct forge *from, struct forge *to, uint64_t *seed)
                 payload[random_below(seed, length)] = (uint8_t)(random_next(seed) >> random_below(seed, 8));
             length -= random_below(seed, 4) ? 0 : (uint32_t)random_below(seed, MIN(length, 4u));
         }
-        forge_block(to, type, 0, payload, length);
+        forge_block(to, type, flags, payload, length);
         at += LOG_BLOCK_EXTRA + whole;
     }
 }
 
 static void readers_agree_on_changed_logs(void **state)
 {
-    static struct forge from, to;
+    static struct forge from, counted, to;
     uint64_t seed = 23;
     unsigned bad = 0;
 
     (void)state;
     make_complete(&from);
+    make_branches(&counted);
     for (unsigned round = 0; round < 5000; round++) {
         size_t length[2];
         char *text[2];
@@ -142,7 +144,7 @@ static void readers_agree_on_changed_logs(void **state)
         enum log_status status;
         enum second_end end;
 
-        mutate(&from, &to, &seed);
+        mutate(round % 2 ? &counted : &from, &to, &seed);
         status = first_reader(&r, to.bytes, to.size, out[0]);
         end = second_reader(to.bytes, to.size, out[1]);
         fclose(out[0]);

@@ -47,6 +47,21 @@ static void assert_commit_equal(const struct rec_commit *a, const struct rec_com
     assert_memory_equal(a->chunk.events, b->chunk.events, a->chunk.event_count * sizeof(struct rec_event));
 }
 
+/* Logs of even seeds have counts of branches. */
+static uint8_t event_of(uint64_t seed)
+{
+    return seed % 2 ? REC_BRANCHES_NONE : REC_BRANCHES_CONDITIONAL;
+}
+
+static void next_commit(struct rec_commit *c, uint64_t *state, unsigned vcpus, uint64_t seq, uint8_t event)
+{
+    random_commit(c, state, vcpus, seq);
+    if (event && c->kind == REC_CHUNK && c->chunk.end == REC_END_POSITION) {
+        c->chunk.flags |= REC_F_BRANCHES;
+        c->chunk.position.branches = random_sized(state);
+    }
+}
+
 /* Reads every commit of `log` and compares with what the seed gives. */
 static void assert_log_is(const struct log_bytes *log, uint64_t seed, unsigned vcpus, uint64_t commits)
 {
@@ -56,14 +71,16 @@ static void assert_log_is(const struct log_bytes *log, uint64_t seed, unsigned v
     struct rec_commit expected, found;
     enum log_status status;
     uint64_t seen = 0;
+    uint8_t event = event_of(seed);
 
     log_reader_init(&r);
     while ((status = log_reader_next(&r, log->bytes, log->size, &block)) == LOG_BLOCK) {
+        assert_int_equal(r.header.branch_event, event);
         if (block.type != LOG_TYPE_COMMITS)
             continue;
         log_commits_begin(&it, &r, &block);
         while (log_commits_next(&it, &found) == LOG_COMMIT) {
-            random_commit(&expected, &seed, vcpus, ++seen);
+            next_commit(&expected, &seed, vcpus, ++seen, event);
             assert_int_equal(it.seq, seen);
             assert_commit_equal(&expected, &found);
         }
@@ -87,10 +104,11 @@ static void round_trip(uint64_t seed, size_t target, uint64_t commits, uint64_t 
     struct rec_commit c;
     uint8_t *buffer = malloc(LOG_WRITER_BUFFER_MIN);
 
+    header.branch_event = event_of(seed);
     log_writer_init(&w, buffer, LOG_WRITER_BUFFER_MIN, target);
     assert_true(log_writer_header(&w, &header));
     for (uint64_t seq = 1; seq <= commits; seq++) {
-        random_commit(&c, &records, vcpus, seq);
+        next_commit(&c, &records, vcpus, seq, header.branch_event);
         if (!log_writer_can_commit(&w))
             take(&log, &w);
         assert_true(log_writer_commit(&w, &c, seq * 3));

@@ -293,7 +293,8 @@ static void bad_headers_are_refused(void **state)
     }
 }
 
-/* Version 1.1 added the host traits; one newer than ours may append more. */
+/* Version 1.1 added the host traits, 1.2 the event that positions count; one newer than ours may append more.
+ */
 static void headers_of_other_minor_versions(void **state)
 {
     static const struct {
@@ -301,15 +302,19 @@ static void headers_of_other_minor_versions(void **state)
         uint32_t length;
         enum log_error error;
         uint64_t traits;
+        uint8_t event;
     } cases[] = {
-        {0, 64, LOG_OK, REC_TRAITS_UNKNOWN},
-        {0, 72, LOG_ERROR_HEADER_LONG, 0},
-        {1, 64, LOG_ERROR_HEADER_SHORT, 0},
-        {1, 71, LOG_ERROR_HEADER_SHORT, 0},
-        {1, 72, LOG_OK, UINT64_C(0x0807060504030201)},
-        {1, 73, LOG_ERROR_HEADER_LONG, 0},
-        {2, 71, LOG_ERROR_HEADER_SHORT, 0},
-        {2, 80, LOG_OK, UINT64_C(0x0807060504030201)},
+        {0, 64, LOG_OK, REC_TRAITS_UNKNOWN, 0},
+        {0, 72, LOG_ERROR_HEADER_LONG, 0, 0},
+        {1, 64, LOG_ERROR_HEADER_SHORT, 0, 0},
+        {1, 71, LOG_ERROR_HEADER_SHORT, 0, 0},
+        {1, 72, LOG_OK, UINT64_C(0x0807060504030201), 0},
+        {1, 73, LOG_ERROR_HEADER_LONG, 0, 0},
+        {2, 72, LOG_ERROR_HEADER_SHORT, 0, 0},
+        {2, 73, LOG_OK, UINT64_C(0x0807060504030201), 9},
+        {2, 74, LOG_ERROR_HEADER_LONG, 0, 0},
+        {3, 72, LOG_ERROR_HEADER_SHORT, 0, 0},
+        {3, 80, LOG_OK, UINT64_C(0x0807060504030201), 9},
     };
     struct forge plain = {.size = 0};
 
@@ -323,7 +328,7 @@ static void headers_of_other_minor_versions(void **state)
 
         memcpy(payload, plain.bytes + LOG_HEAD_SIZE, 64);
         payload[2] = cases[i].minor;
-        for (uint8_t at = 0; at < 8; at++)
+        for (uint8_t at = 0; at < 9; at++)
             payload[64 + at] = (uint8_t)(at + 1);
         forge_block(&f, 0x0001, 0, payload, cases[i].length);
         if (cases[i].error) {
@@ -333,6 +338,7 @@ static void headers_of_other_minor_versions(void **state)
         log_reader_init(&r);
         assert_int_equal(log_reader_next(&r, f.bytes, f.size, &block), LOG_BLOCK);
         assert_true(r.header.host_traits == cases[i].traits);
+        assert_int_equal(r.header.branch_event, cases[i].event);
     }
 }
 

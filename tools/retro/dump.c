@@ -51,15 +51,17 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static json_t *json_of_position(const struct rec_position *p, bool rep)
+static json_t *json_of_position(const struct rec_position *p, unsigned flags)
 {
     json_t *o = json_object();
 
     json_object_set_new(o, "rip", json_hex(p->rip));
     json_object_set_new(o, "rflags", json_hex(p->rflags));
-    if (rep)
+    if (flags & REC_F_REP)
         json_object_set_new(o, "rcx", json_hex(p->rcx));
     json_object_set_new(o, "duration", json_integer((json_int_t)p->duration));
+    if (flags & REC_F_BRANCHES)
+        json_object_set_new(o, "branches", json_integer((json_int_t)p->branches));
     json_object_set_new(o, "regs_check", json_sprintf("%08" PRIx32, p->regs_check));
     json_object_set_new(o, "state_check", json_sprintf("%08" PRIx32, p->state_check));
     return o;
@@ -81,7 +83,7 @@ static void chunk_json(json_t *o, const struct rec_chunk *c)
         json_object_set_new(o, "events", events);
     }
     if (c->end == REC_END_POSITION)
-        json_object_set_new(o, "position", json_of_position(&c->position, c->flags & REC_F_REP));
+        json_object_set_new(o, "position", json_of_position(&c->position, c->flags));
 }
 
 static void print_commit_json(uint64_t seq, uint64_t offset, const struct rec_commit *commit)
@@ -118,6 +120,8 @@ static void print_chunk(const struct rec_chunk *c)
     printf(" rip %" PRIx64 " rflags %" PRIx64, p->rip, p->rflags);
     if (c->flags & REC_F_REP)
         printf(" rcx %" PRIx64, p->rcx);
+    if (c->flags & REC_F_BRANCHES)
+        printf(" branches %" PRIu64, p->branches);
     printf(" duration %" PRIu64 " regs %08" PRIx32 " state %08" PRIx32, p->duration, p->regs_check,
            p->state_check);
 }

@@ -45,6 +45,7 @@ json_t *json_of_header(const struct rec_header *h)
     json_object_set_new(o, "seed", json_integer((json_int_t)h->seed));
     if (h->host_traits != REC_TRAITS_UNKNOWN)
         json_object_set_new(o, "host_traits", json_hex(h->host_traits));
+    json_object_set_new(o, "branch_event", json_integer(h->branch_event));
     json_object_set_new(o, "guest_command_line", json_text(h->guest_command_line));
     json_object_set_new(o, "build_id", json_text(h->build_id));
     return o;
