@@ -9,7 +9,7 @@ struct choice {
 };
 
 static const char *const mode_names[] = {
-    [MODE_RECORD] = "record", [MODE_REPLAY] = "replay", [MODE_RUN] = "run"};
+    [MODE_RECORD] = "record", [MODE_REPLAY] = "replay", [MODE_RUN] = "run", [MODE_SOAK] = "soak"};
 static const char *const log_names[] = {[LOG_SERIAL] = "serial", [LOG_NONE] = "none"};
 static const char *const end_names[] = {[END_HALT] = "halt",
                                         [END_REBOOT] = "reboot",
@@ -251,6 +251,16 @@ static bool set_chaos(struct hv_options *o, struct text t)
     return parse_u32(t, 0, 90, &o->chaos);
 }
 
+static bool set_count(struct hv_options *o, struct text t)
+{
+    return parse_u32(t, 1, UINT32_MAX, &o->count);
+}
+
+static bool set_seconds(struct hv_options *o, struct text t)
+{
+    return parse_u32(t, 1, UINT32_MAX, &o->seconds);
+}
+
 #define BAUD_MAX 115200u
 
 static bool set_baud(struct hv_options *o, struct text t)
@@ -303,7 +313,8 @@ static const struct {
     {"end", set_end},           {"msg-port-e9", set_msg_port_e9},
     {"report", set_report},     {"apic", set_apic},
     {"selftest", set_selftest}, {"limit", set_limit},
-    {"limit-ms", set_limit_ms},
+    {"limit-ms", set_limit_ms}, {"count", set_count},
+    {"seconds", set_seconds},
 };
 
 struct hv_options cmdline_defaults(void)

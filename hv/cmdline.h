@@ -10,7 +10,8 @@
 enum hv_mode {
     MODE_RECORD, /* the default */
     MODE_REPLAY,
-    MODE_RUN, /* neither: the guest runs without chunks */
+    MODE_RUN,  /* neither: the guest runs without chunks */
+    MODE_SOAK, /* records and replays, seed after seed, in one boot */
 };
 
 /* Where the log goes. */
@@ -54,6 +55,8 @@ struct hv_options {
     uint64_t seed;
     uint64_t limit;    /* recording: ends with this commit; 0: no limit */
     uint32_t limit_ms; /* recording, run: ends after so many milliseconds; 0: no limit */
+    uint32_t count;    /* mode=soak: rounds, 0: no limit */
+    uint32_t seconds;  /* mode=soak: no round begins after them, 0: no limit */
     enum hv_selftest selftest;
     bool verify;      /* compute and check digests */
     bool full_report; /* the start-up report lists all that was looked at */

@@ -45,6 +45,16 @@ static void send_messages(struct control *c)
 
 /* ---- Log ---- */
 
+static size_t keep(struct control_kept *kept, const uint8_t *bytes, size_t length)
+{
+    kept->full = kept->full || length > kept->room - kept->used;
+    if (!kept->full) {
+        memcpy(kept->bytes + kept->used, bytes, length);
+        kept->used += length;
+    }
+    return length;
+}
+
 static void ship_log(struct control *c)
 {
     for (;;) {
@@ -53,8 +63,10 @@ static void ship_log(struct control *c)
         size_t sent = length;
         if (!length)
             return;
-        if (c->serial)
+        if (c->log_to == CONTROL_LOG_WIRE)
             sent = link_send(&c->link, LINK_STREAM_LOG, bytes, length);
+        else if (c->log_to == CONTROL_LOG_KEEP)
+            sent = keep(&c->kept, bytes, length);
         if (!sent)
             return;
         log_writer_consume(&c->writer, sent);
@@ -107,7 +119,7 @@ static void move_console(struct control *c)
             lump_to_log(c);
         if (c->lump_used == sizeof(c->lump))
             return;
-        if (c->serial && !link_send(&c->link, LINK_STREAM_CONSOLE, &byte, 1))
+        if (c->serial && !c->quiet && !link_send(&c->link, LINK_STREAM_CONSOLE, &byte, 1))
             return;
         c->lump[c->lump_used++] = byte;
         c->console_digest = digest_word(c->console_digest, byte);
@@ -174,16 +186,20 @@ static void drain(void *context, const char *text, size_t size)
 {
     struct control *c = context;
     uint64_t until = rdtsc() + c->tsc_hz * ANSWER_SECONDS;
-    size_t sent = 0;
+    size_t sent = 0, sent_kept = 0;
 
-    encode_commits(c);
-    lump_to_log(c);
-    log_writer_abort(&c->writer, "the hypervisor panicked");
+    if (c->vm) {
+        encode_commits(c);
+        lump_to_log(c);
+        log_writer_abort(&c->writer, "the hypervisor panicked");
+    }
     while (rdtsc() < until) {
         ship_log(c);
+        sent_kept +=
+            link_send(&c->link, LINK_STREAM_LOG, c->kept.bytes + sent_kept, c->kept.used - sent_kept);
         sent += link_send(&c->link, LINK_STREAM_MESSAGE, text + sent, size - sent);
         pump_wire(c);
-        if (sent == size && link_idle(&c->link) && c->wire_at == c->wire_used)
+        if (sent == size && sent_kept == c->kept.used && link_idle(&c->link) && c->wire_at == c->wire_used)
             break;
     }
 }
@@ -208,24 +224,40 @@ static bool start_link(struct control *c, struct mem *mem)
     return true;
 }
 
-struct control *control_create(struct vm *vm, struct uart *uart, uint64_t tsc_hz, bool serial,
-                               struct mem *mem)
+struct control *control_create(struct uart *uart, uint64_t tsc_hz, bool serial, size_t keep, struct mem *mem)
 {
     struct control *c = mem_alloc(mem, sizeof(*c), PAGE_SIZE);
-    uint8_t *buffer = mem_alloc(mem, CONTROL_WRITER_SIZE, PAGE_SIZE);
 
-    if (!c || !buffer)
+    if (!c)
         return NULL;
-    c->vm = vm;
+    c->writer_buffer = mem_alloc(mem, CONTROL_WRITER_SIZE, PAGE_SIZE);
+    if (keep)
+        c->kept = (struct control_kept){.bytes = mem_alloc(mem, keep, PAGE_SIZE), .room = keep};
+    if (!c->writer_buffer || (keep && !c->kept.bytes))
+        return NULL;
     c->uart = uart;
     c->serial = serial;
     c->tsc_hz = tsc_hz;
-    c->flush_at = rdtsc() + c->tsc_hz;
-    log_writer_init(&c->writer, buffer, CONTROL_WRITER_SIZE, 0);
     if (serial && !start_link(c, mem))
         return NULL;
-    log_writer_header(&c->writer, &vm->header);
     return c;
+}
+
+void control_begin(struct control *c, struct vm *vm, enum control_log log_to)
+{
+    c->vm = vm;
+    c->log_to = log_to;
+    if (log_to == CONTROL_LOG_KEEP) {
+        c->kept.used = 0;
+        c->kept.full = false;
+    }
+    c->flush_at = rdtsc() + c->tsc_hz;
+    c->log_bytes = 0;
+    c->console_digest = 0;
+    c->console_bytes = 0;
+    c->lump_used = 0;
+    log_writer_init(&c->writer, c->writer_buffer, CONTROL_WRITER_SIZE, 0);
+    log_writer_header(&c->writer, &vm->header);
 }
 
 static void collect_counters(struct control *c, uint64_t counters[][REC_COUNT_MAX], uint64_t ticks)
@@ -284,6 +316,8 @@ static enum machine_status judge_replay(struct control *c, const struct rec_trai
                (unsigned long long)c->vm->order.seq);
         return MACHINE_OK;
     }
+    if (c->vm->order.seq != c->vm->replay.count)
+        equal = false, hv_msg(MSG_ERROR, "the replay has another number of commits");
     if (found->memory_digest != log->memory_digest)
         equal = false, hv_msg(MSG_ERROR, "final memory differs");
     if (found->console_bytes != log->console_bytes || found->console_digest != log->console_digest)
@@ -294,7 +328,8 @@ static enum machine_status judge_replay(struct control *c, const struct rec_trai
         if (found->vcpu_digest[i] != log->vcpu_digest[i])
             equal = false, hv_msg(MSG_ERROR, "final state of vCPU %u differs", i);
     }
-    hv_msg(equal ? MSG_INFO : MSG_ERROR, "replay %s the recording", equal ? "equals" : "differs from");
+    if (!equal || !c->quiet)
+        hv_msg(equal ? MSG_INFO : MSG_ERROR, "replay %s the recording", equal ? "equals" : "differs from");
     return equal ? MACHINE_OK : MACHINE_DIVERGENCE;
 }
 
@@ -348,7 +383,6 @@ static enum machine_status write_end(struct control *c, uint64_t ticks)
     struct vm *vm = c->vm;
     uint64_t counters[MAX_VCPUS][REC_COUNT_MAX];
     enum machine_status status = MACHINE_OK;
-    struct rec_trailer trailer;
 
     collect_counters(c, counters, ticks);
     while (!log_writer_counters(&c->writer, (const uint64_t(*)[REC_COUNT_MAX])counters) && !host_is_gone(c))
@@ -362,16 +396,17 @@ static enum machine_status write_end(struct control *c, uint64_t ticks)
         log_writer_abort(&c->writer, "the host took no more of the log");
         return MACHINE_LOG_ERROR;
     }
-    fill_trailer(c, &trailer);
-    say_result(c, &trailer);
+    fill_trailer(c, &c->trailer);
+    if (!c->quiet)
+        say_result(c, &c->trailer);
     if (vm->mode == VM_REPLAY)
-        status = judge_replay(c, &trailer);
-    while (!host_is_gone(c) && !log_writer_trailer(&c->writer, &trailer))
+        status = judge_replay(c, &c->trailer);
+    while (!host_is_gone(c) && !log_writer_trailer(&c->writer, &c->trailer))
         control_poll(c);
     return status;
 }
 
-enum machine_status control_finish(struct control *c)
+enum machine_status control_end(struct control *c)
 {
     uint64_t ticks = c->vm->tsc_end - c->vm->tsc_begin;
     enum machine_status status;
@@ -380,6 +415,26 @@ enum machine_status control_finish(struct control *c)
     c->patience_ends = rdtsc() + c->tsc_hz * ANSWER_SECONDS;
     drain_guest(c);
     status = write_end(c, ticks);
+    if (c->log_to != CONTROL_LOG_WIRE)
+        ship_log(c);
+    return status;
+}
+
+void control_send_kept(struct control *c)
+{
+    size_t sent = 0;
+
+    while (c->serial && sent < c->kept.used && !host_is_gone(c)) {
+        sent += link_send(&c->link, LINK_STREAM_LOG, c->kept.bytes + sent, c->kept.used - sent);
+        send_messages(c);
+        pump_wire(c);
+    }
+}
+
+enum machine_status control_close(struct control *c, enum machine_status status)
+{
+    c->acknowledged = c->link.una;
+    c->patience_ends = rdtsc() + c->tsc_hz * ANSWER_SECONDS;
     if (!deliver_all(c)) {
         msg_set_sink(msg_plain_sink, NULL);
         hv_msg(MSG_ERROR, "nobody acknowledges the log: is retro collect running at the other end?");

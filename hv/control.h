@@ -26,10 +26,29 @@ struct control_messages {
     char bytes[CONTROL_MESSAGE_SIZE];
 };
 
+/* Where a run's log goes. */
+enum control_log {
+    CONTROL_LOG_WIRE, /* over the link */
+    CONTROL_LOG_KEEP, /* into memory */
+    CONTROL_LOG_DROP, /* nowhere */
+};
+
+/* A log kept in memory. */
+struct control_kept {
+    uint8_t *bytes;
+    size_t room;
+    size_t used;
+    bool full; /* there was more than the room takes */
+};
+
 struct control {
     struct vm *vm;
     struct uart *uart;
     bool serial; /* log=serial: there is a link */
+    bool quiet;  /* neither console nor result of the run go over the link */
+    enum control_log log_to;
+    struct control_kept kept;
+    uint8_t *writer_buffer;
     struct link link;
     struct link_inbox inbox; /* console input on its way to the guest */
     struct log_writer writer;
@@ -37,7 +56,7 @@ struct control {
     uint64_t flush_at;     /* host TSC when an open block is sent as it is */
     uint64_t acknowledged; /* link's last frame known to the host, and until when more may take */
     uint64_t patience_ends;
-    uint64_t log_bytes; /* log=none: what was thrown away */
+    uint64_t log_bytes; /* of the run's log, wherever they went */
     uint64_t console_digest;
     uint64_t console_bytes;
     uint32_t lump_used;
@@ -45,12 +64,17 @@ struct control {
     uint32_t wire_used, wire_at;
     uint8_t wire[256]; /* bytes that the UART did not take yet */
     struct control_messages messages;
+    struct rec_trailer trailer; /* of the run, once it has ended */
 };
 
-/* `tsc_hz`: this machine's, for time-outs. Starts the link (log=serial), takes over messages and panics,
- * writes the log's header. NULL: no memory. */
-struct control *control_create(struct vm *vm, struct uart *uart, uint64_t tsc_hz, bool serial,
-                               struct mem *mem);
+/*
+ * `tsc_hz`: this machine's, for time-outs. Starts the link (`serial`), and takes over messages and panics.
+ * `keep`: room for logs kept in memory, bytes. NULL: no memory.
+ */
+struct control *control_create(struct uart *uart, uint64_t tsc_hz, bool serial, size_t keep, struct mem *mem);
+
+/* Before a guest's vCPUs start: begins its log with a header. KEEP forgets what was kept. */
+void control_begin(struct control *control, struct vm *vm, enum control_log log_to);
 
 /* One turn of everything but input; never waits. */
 void control_poll(struct control *control);
@@ -60,9 +84,18 @@ void control_poll(struct control *control);
 void control_input(struct control *control);
 
 /*
- * The vCPUs have stopped: sends what is left, counters and trailer (or an ABORT), and waits until the host
- * has acknowledged it, or nobody answers for a while. The status with which the machine should end.
+ * The vCPUs have stopped: takes what is left, and ends the log with counters and trailer, or an ABORT. The
+ * status with which the machine should end, if nothing else comes.
  */
-enum machine_status control_finish(struct control *control);
+enum machine_status control_end(struct control *control);
+
+/* Sends the log kept in memory; the last log of a link. */
+void control_send_kept(struct control *control);
+
+/*
+ * Waits until the host has acknowledged all, or nobody answers for a while; the link is then closed. The
+ * status with which the machine should end, `status` where nothing went wrong here.
+ */
+enum machine_status control_close(struct control *control, enum machine_status status);
 
 #endif

@@ -2,15 +2,15 @@
 
 #include "hv/acts.h"
 #include "hv/base/check.h"
-#include "hv/control.h"
 #include "hv/cpu/smp.h"
 #include "hv/input.h"
+#include "hv/panic.h"
 #include "hv/record.h"
 #include "hv/replay.h"
 #include "hv/run.h"
 #include "hv/sleep.h"
+#include "hv/soak.h"
 #include "hv/state.h"
-#include "hv/vm_create.h"
 
 #define RETIRED_CHECKS 64u /* polls between two looks at whether all vCPUs sleep for good */
 
@@ -95,7 +95,7 @@ static bool vcpus_run(const struct vm *vm)
 }
 
 /* In a replay of a log without an end, the vCPUs return by themselves. */
-static void watch(struct vm *vm, struct control *control)
+static void watch(struct vm *vm, struct control *control, uint64_t deadline)
 {
     uint32_t turns = 0;
 
@@ -111,6 +111,8 @@ static void watch(struct vm *vm, struct control *control)
             notice_halt(vm);
             notice_limit(vm);
         }
+        if (deadline && rdtsc() > deadline)
+            panic(NULL, "the guest does not end");
     }
     /* What came in after the last chunk. */
     if (vm->mode == VM_REPLAY)
@@ -118,30 +120,85 @@ static void watch(struct vm *vm, struct control *control)
     vm->tsc_end = rdtsc();
 }
 
+/* The vCPUs' CPUs are free for another guest. */
+static void wait_until_idle(struct hv_state *hv, const struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        while (!smp_is_idle(&hv->cpus, vm->vcpus[i]->cpu))
+            cpu_pause();
+    }
+}
+
+struct vm_config guest_config(struct hv_state *hv, enum vm_mode mode)
+{
+    return (struct vm_config){.options = &hv->options,
+                              .mode = mode,
+                              .seed = hv->options.seed,
+                              .boot = &hv->boot,
+                              .mem = &hv->mem,
+                              .vcpus = hv->report.vcpus,
+                              .tsc_hz = hv->cpus.tsc_khz * 1000,
+                              .entropy = rdtsc()};
+}
+
+enum machine_status guest_make(struct hv_state *hv, const struct vm_config *config, struct vm **vm)
+{
+    enum machine_status status = vm_create(config, vm);
+
+    if (status == MACHINE_OK && !compute_controls(*vm, &hv->report.caps))
+        return MACHINE_REFUSED;
+    return status;
+}
+
+enum machine_status guest_execute(struct hv_state *hv, struct vm *vm, struct control *control,
+                                  enum control_log log_to, uint64_t deadline)
+{
+    control_begin(control, vm, log_to);
+    start(hv, vm);
+    watch(vm, control, deadline);
+    wait_until_idle(hv, vm);
+    if (vm->mode == VM_REPLAY)
+        replay_take_outcome(vm);
+    return control_end(control);
+}
+
+static bool take_log_module(struct hv_state *hv, struct vm_config *config)
+{
+    const char *ignored;
+    const struct boot_module *log = vm_find_module(&hv->boot, "log", &ignored);
+
+    if (!log) {
+        hv_msg(MSG_ERROR, "no log: mode=replay needs a module whose command line is the word log");
+        return false;
+    }
+    config->log = (const uint8_t *)log->start;
+    config->log_bytes = log->end - log->start;
+    return true;
+}
+
 enum machine_status guest_run(struct hv_state *hv)
 {
-    struct vm_config config = {.options = &hv->options,
-                               .boot = &hv->boot,
-                               .mem = &hv->mem,
-                               .vcpus = hv->report.vcpus,
-                               .tsc_hz = hv->cpus.tsc_khz * 1000,
-                               .entropy = rdtsc()};
+    static const enum vm_mode modes[] = {
+        [MODE_RECORD] = VM_RECORD, [MODE_REPLAY] = VM_REPLAY, [MODE_RUN] = VM_RUN};
+    struct vm_config config;
     struct vm *vm;
     struct control *control;
-    enum machine_status status = vm_create(&config, &vm);
+    enum machine_status status;
+    bool serial = hv->options.log == LOG_SERIAL;
 
+    if (hv->options.mode == MODE_SOAK)
+        return soak_run(hv);
+    config = guest_config(hv, modes[hv->options.mode]);
+    if (config.mode == VM_REPLAY && !take_log_module(hv, &config))
+        return MACHINE_BAD_LOG;
+    status = guest_make(hv, &config, &vm);
     if (status != MACHINE_OK)
         return status;
-    if (!compute_controls(vm, &hv->report.caps))
-        return MACHINE_REFUSED;
-    control = control_create(vm, &hv->com1, config.tsc_hz, hv->options.log == LOG_SERIAL, &hv->mem);
+    control = control_create(&hv->com1, config.tsc_hz, serial, 0, &hv->mem);
     if (!control) {
         hv_msg(MSG_ERROR, "not enough memory for the log");
         return MACHINE_REFUSED;
     }
-    start(hv, vm);
-    watch(vm, control);
-    if (vm->mode == VM_REPLAY)
-        replay_take_outcome(vm);
-    return control_finish(control);
+    status = guest_execute(hv, vm, control, serial ? CONTROL_LOG_WIRE : CONTROL_LOG_DROP, 0);
+    return control_close(control, status);
 }

@@ -1,6 +1,8 @@
 /*
  * The boot-time page allocator: hands out memory that the memory map calls usable and nobody holds. Pure.
- * Nothing is ever given back. Not locked: the boot processor allocates before the others run.
+ * Nothing is given back piece by piece; whoever runs one guest after the other (hv/soak.c) keeps a copy of
+ * the struct and assigns it again, which takes back all that was handed out since. Not locked: the boot
+ * processor allocates while the others do not run.
  */
 #ifndef RV_HV_MEM_H
 #define RV_HV_MEM_H

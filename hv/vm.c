@@ -33,8 +33,7 @@ static uint32_t ring_size(uint32_t vcpus)
     return size;
 }
 
-static const struct boot_module *find_module(const struct boot_info *boot, const char *word,
-                                             const char **rest)
+const struct boot_module *vm_find_module(const struct boot_info *boot, const char *word, const char **rest)
 {
     size_t length = strlen(word);
 
@@ -72,7 +71,7 @@ static bool make_frames(struct vm *vm, struct mem *mem)
     uint64_t tables = memory_for_tables(vm);
     uint64_t have = free > tables ? (free - tables) / (PAGE_SIZE + sizeof(uint32_t)) : 0;
     uint32_t count = (uint32_t)MIN(want, have);
-    uint8_t *base;
+    uint64_t base;
     uint32_t *stack;
 
     if (count < least) {
@@ -82,11 +81,12 @@ static bool make_frames(struct vm *vm, struct mem *mem)
                (unsigned long long)(free >> 20));
         return false;
     }
-    base = mem_alloc(mem, (uint64_t)count * PAGE_SIZE, PAGE_SIZE);
     stack = mem_alloc(mem, (uint64_t)count * sizeof(*stack), PAGE_SIZE);
-    if (!base || !stack)
+    if (!stack || !mem_take(mem, (uint64_t)count * PAGE_SIZE, PAGE_SIZE, &base))
         return false;
-    frames_init(&vm->pool, base, stack, count, vm->mode == VM_REPLAY ? FRAMES_LOW : 0);
+    /* The first ones are guest memory as loaded, the others get their content before they are used. */
+    memset((void *)base, 0, vm->memory_bytes);
+    frames_init(&vm->pool, (uint8_t *)base, stack, count, vm->mode == VM_REPLAY ? FRAMES_LOW : 0);
     return true;
 }
 
@@ -243,20 +243,20 @@ static void set_options(struct vm *vm, const struct vm_config *config)
 {
     const struct hv_options *options = config->options;
 
-    vm->mode = options->mode == MODE_RUN ? VM_RUN : options->mode == MODE_REPLAY ? VM_REPLAY : VM_RECORD;
+    vm->mode = config->mode;
     vm->vcpu_count = config->vcpus;
     vm->memory_bytes = options->guest_memory;
     vm->tsc_hz = config->tsc_hz;
-    vm->noise_seed = options->seed;
+    vm->noise_seed = config->seed;
     /* Recorded once, in the header; from then on everything random is a function of it. */
-    vm->seed = vrandom_mix(options->seed, config->entropy);
+    vm->seed = vrandom_mix(config->seed, config->entropy);
     vm->pause_limit = options->pause;
     vm->time_stride = options->stride;
     vm->chunk_ticks = options->chunk;
     vm->chunk_min = MIN(options->min_chunk, options->chunk);
     vm->rep_step = POSITION_REP_STEP;
     /* A seed alone asks for a recording of its own, too. */
-    vm->chaos = options->chaos || !options->seed ? options->chaos : CHAOS_WITH_SEED;
+    vm->chaos = options->chaos || !config->seed ? options->chaos : CHAOS_WITH_SEED;
     vm->verify = options->verify;
     vm->limit = options->limit;
     vm->limit_ticks = config->tsc_hz / 1000 * options->limit_ms;
@@ -294,9 +294,8 @@ static void make_header(struct vm *vm, const char *command_line)
 
 static enum machine_status build(struct vm *vm, const struct vm_config *config)
 {
-    const char *command_line, *ignored;
-    const struct boot_module *guest = find_module(config->boot, "guest", &command_line);
-    const struct boot_module *log = find_module(config->boot, "log", &ignored);
+    const char *command_line;
+    const struct boot_module *guest = vm_find_module(config->boot, "guest", &command_line);
     struct loaded_guest loaded = {0};
 
     if (!guest) {
@@ -304,11 +303,7 @@ static enum machine_status build(struct vm *vm, const struct vm_config *config)
         return MACHINE_BAD_GUEST;
     }
     if (vm->mode == VM_REPLAY) {
-        if (!log) {
-            hv_msg(MSG_ERROR, "no log: mode=replay needs a module whose command line is the word log");
-            return MACHINE_BAD_LOG;
-        }
-        if (!replay_log_read(&vm->replay, (const uint8_t *)log->start, log->end - log->start, config->mem))
+        if (!replay_log_read(&vm->replay, config->log, config->log_bytes, config->mem))
             return MACHINE_BAD_LOG;
         if (!replay_log_fits_machine(&vm->replay.header, vm->vcpu_count, vm->memory_bytes))
             return MACHINE_BAD_LOG;

@@ -16,12 +16,19 @@
 
 struct vm_config {
     const struct hv_options *options;
+    enum vm_mode mode;
+    uint64_t seed;      /* the user's */
+    const uint8_t *log; /* VM_REPLAY: log_bytes bytes; they stay the caller's */
+    size_t log_bytes;
     const struct boot_info *boot;
     struct mem *mem;
     uint32_t vcpus;
     uint64_t tsc_hz;
     uint64_t entropy; /* for the guest's random numbers */
 };
+
+/* The module whose command line begins with `word`, and what follows it there; NULL: none. */
+const struct boot_module *vm_find_module(const struct boot_info *boot, const char *word, const char **rest);
 
 /*
  * Boot processor, before the vCPUs run. Anything but MACHINE_OK: a message has said what is wrong, and the

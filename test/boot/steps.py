@@ -144,9 +144,24 @@ def step_run(test, words, may_fail):
         check_output(test, may_fail)
 
 
+def step_soak(test, words, _):
+    """Rounds in one boot: all equal, or with `bad` one whose guest ends badly and leaves its log."""
+    log = test.path("%d.rvlog" % (len(test.logs) + 1))
+    verdict = test.retro("soak", [word for word in words if word != "bad"], test.machine() + ["--count", "4", "--output", log])
+    rounds = re.findall(r"soak round=.* result=(\S+)", test.said)
+    if "bad" in words:
+        require(rounds == ["guest-ended-badly"], "rounds came out as: " + " ".join(rounds))
+        require(test.code == 5 and verdict.get("verdict") == "guest-ended-badly", "exit code %d instead of 5" % test.code)
+        test.logs.append(log)
+        test.code = 0
+    elif test.code == 0:
+        require(rounds == ["equal"] * 4, "rounds came out as: " + " ".join(rounds))
+        require(not os.path.exists(log), "all rounds are equal, but one left a log")
+
+
 def step_replay(test, words, _):
     recorded = test.path("console-recorded")
-    if not words and test.console and not os.path.exists(recorded):
+    if not words and test.entry.steps[0].startswith("record") and not os.path.exists(recorded):
         os.link(test.console, recorded)
     verdict = test.retro("replay", words, [test.logs[-1]])
     if test.code == 0:
@@ -258,8 +273,8 @@ def step_refused(test, words, _):
                "--timeout", str(test.limit)], test.limit + GRACE)
 
 
-STEPS = {"record": step_record, "run": step_run, "replay": step_replay, "differ": step_differ, "cuts": step_cuts,
-         "refused": step_refused}
+STEPS = {"record": step_record, "run": step_run, "replay": step_replay, "soak": step_soak, "differ": step_differ,
+         "cuts": step_cuts, "refused": step_refused}
 
 
 def run_steps(test):

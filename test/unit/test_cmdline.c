@@ -79,6 +79,10 @@ static void test_all_words(void **state)
     assert_int_equal(o.mode, MODE_RUN);
     assert_int_equal(o.log, LOG_NONE);
     assert_int_equal(o.end, END_BOCHS);
+    good("mode=soak count=12 seconds=0x3c");
+    assert_int_equal(o.mode, MODE_SOAK);
+    assert_int_equal(o.count, 12);
+    assert_int_equal(o.seconds, 60);
     good("end=reboot end=halt"); /* the last one counts */
     assert_int_equal(o.end, END_HALT);
     assert_true(o.verify); /* defaults come back */
@@ -136,7 +140,10 @@ static void test_bad_values(void **state)
         "msg-port-e9=yes",
         "apic=x2",
         "min-chunk=0",
+        "count=0",
+        "seconds=-1",
         "log=file",
+        "log=memory",
         "selftest=all",
     };
 

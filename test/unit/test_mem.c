@@ -147,6 +147,31 @@ static void test_alloc_is_zeroed(void **state)
     free(block);
 }
 
+/* What was handed out since a copy of the struct was made comes back with the copy, zeroed again. */
+static void test_copy_takes_back(void **state)
+{
+    uint8_t *block = aligned_alloc(PAGE_SIZE, 4 * PAGE_SIZE);
+    struct mem mark;
+    uint8_t *kept, *first;
+
+    (void)state;
+    assert_non_null(block);
+    mem.count = 0;
+    mem_add(&mem, (uint64_t)block, (uint64_t)block + 4 * PAGE_SIZE);
+    kept = mem_alloc(&mem, PAGE_SIZE, PAGE_SIZE);
+    mark = mem;
+    for (int round = 0; round < 3; round++) {
+        mem = mark;
+        first = mem_alloc(&mem, 3 * PAGE_SIZE, PAGE_SIZE);
+        assert_ptr_equal(first, kept + PAGE_SIZE);
+        assert_null(mem_alloc(&mem, PAGE_SIZE, PAGE_SIZE));
+        assert_int_equal(first[0] | first[3 * PAGE_SIZE - 1], 0);
+        memset(first, 0xAA, 3 * PAGE_SIZE);
+        kept[0] = 1;
+    }
+    free(block);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +180,7 @@ int main(void)
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_ends_of_space),
         cmocka_unit_test(test_alloc_is_zeroed),
+        cmocka_unit_test(test_copy_takes_back),
     };
 
     return cmocka_run_group_tests_name("mem", tests, NULL, NULL);

@@ -39,9 +39,9 @@ extern const struct argp machine_guest_argp; /* what replay takes from the log i
 
 /* What a run needs beyond its options. */
 struct machine_job {
-    const char *mode; /* "run", "record" or "replay" */
+    const char *mode; /* "run", "record", "replay" or "soak" */
     const char *log;  /* replay: path of the log that goes into the image; else NULL */
-    uint64_t commits; /* that the log holds */
+    uint64_t commits; /* that a log holds which the hypervisor decodes */
 };
 
 /*

@@ -11,6 +11,7 @@ static const struct retro_command commands[] = {
     {"record", "run a guest in the emulator and record it", command_record},
     {"replay", "replay a log in the emulator and compare with the recording", command_replay},
     {"run", "run a guest in the emulator without recording", command_run},
+    {"soak", "record and replay a guest in the emulator, round after round", command_soak},
     {"collect", "receive a log from a machine over a serial line or TCP", command_collect},
     {"info", "say what a log holds", command_info},
     {"verify", "check a log's structure and say how far it is usable", command_verify},
