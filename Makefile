@@ -32,6 +32,9 @@ test: deps ## build and run all tests
 bench: deps all ## measure what recording and replaying cost (BENCH_GUESTS=, BENCH_VCPUS= choose)
 	@tools/bench
 
+soak: deps all ## record and replay guests in pairs for MINUTES (10); goes on from build/soak.jsonl
+	@tools/soak $(MINUTES)
+
 lint: deps $(NEWLIB_HV)/lib/libc.a $(NEWLIB_GUEST)/lib/libc.a ## check the sources: format, includes, headers, clang-tidy
 	@tools/lint
 
@@ -41,4 +44,4 @@ help: ## list the targets
 clean: ## remove everything built
 	rm -rf $(BUILD)
 
-.PHONY: all bench deps demo lint test help clean
+.PHONY: all bench deps demo lint soak test help clean
