@@ -46,6 +46,7 @@ struct table_pointer {
 } __attribute__((packed));
 
 extern char vector_stubs[];
+extern const uint64_t fixups_begin[][2], fixups_end[][2];
 extern uint64_t gdt[];
 extern char gdt_pointer[];
 void trap_dispatch(struct trap_frame *frame);
@@ -117,19 +118,38 @@ static _Noreturn void report(const struct trap_frame *f)
           (unsigned long long)f->rax, (unsigned long long)f->rcx, (unsigned long long)f->rdi);
 }
 
-/* Called by the stubs. A spurious interrupt takes no EOI (SDM 3A 10.9). */
+bool trap_fix_up(struct trap_frame *frame)
+{
+    for (const uint64_t(*fixup)[2] = fixups_begin; fixup < fixups_end; fixup++) {
+        if (frame->rip == (*fixup)[0]) {
+            frame->rip = (*fixup)[1];
+            frame->r11 = frame->vector;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* vectors.S puts it below the frame, at a multiple of 16. */
+void *trap_fxsave(struct trap_frame *frame)
+{
+    return (void *)(((uintptr_t)frame - FXSAVE_SIZE) & ~(uintptr_t)15);
+}
+
+/* Called by the stubs. A spurious interrupt takes no EOI (SDM 3A 10.9), nor does an exception. */
 void trap_dispatch(struct trap_frame *frame)
 {
-    interrupt_fn fn = handlers[frame->vector];
-
     if (frame->vector == VECTOR_SPURIOUS)
         return;
-    if (frame->vector < FIRST_INTERRUPT && exceptions[frame->vector] != NULL) {
-        exceptions[frame->vector](frame);
+    if (frame->vector < FIRST_INTERRUPT) {
+        if (exceptions[frame->vector] != NULL)
+            exceptions[frame->vector](frame);
+        else if (!trap_fix_up(frame))
+            report(frame);
         return;
     }
-    if (fn == NULL)
+    if (handlers[frame->vector] == NULL)
         report(frame);
-    fn();
+    handlers[frame->vector]();
     apic_eoi();
 }

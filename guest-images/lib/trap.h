@@ -5,6 +5,7 @@
 #ifndef RV_GUEST_TRAP_H
 #define RV_GUEST_TRAP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* What an interrupted program had, in the order of memory; the handler's return loads it again. */
@@ -17,6 +18,16 @@ struct trap_frame {
 
 /* Runs with interrupts off on the CPU that was interrupted; the APIC's EOI follows it. */
 typedef void (*interrupt_fn)(void);
+
+/*
+ * In an asm statement: a fault of the instruction at label `at` that nobody handles goes on at `then`, with
+ * the vector in R11. Labels are written 1b and 2b.
+ */
+#define TRAP_FIXUP(at, then) ".pushsection .fixups, \"a\"; .quad " #at ", " #then "; .popsection;"
+
+/* What R11 holds where there was no fault, if the asm statement begins with NO_TRAP_IN_R11. */
+#define NO_TRAP        UINT64_C(0xFFFFFFFF)
+#define NO_TRAP_IN_R11 "movl $-1, %%r11d;"
 
 /* Builds the IDT; CPU 0, once. */
 void trap_init(void);
@@ -33,5 +44,11 @@ void interrupt_set(uint8_t vector, interrupt_fn fn);
  */
 typedef void (*exception_fn)(struct trap_frame *frame);
 void exception_set(uint8_t vector, exception_fn fn);
+
+/* For handlers. Returns whether the instruction has a TRAP_FIXUP, which then is applied to the frame. */
+bool trap_fix_up(struct trap_frame *frame);
+
+/* For handlers: the FXSAVE image (SDM 1 10.5.1) that is loaded when the handler returns. */
+void *trap_fxsave(struct trap_frame *frame);
 
 #endif
