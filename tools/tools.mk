@@ -25,7 +25,11 @@ $(BUILD)/retro-asan: $(RETRO_ASAN)
 $(BUILD)/fake_hv: $(BUILD)/retro-asan-obj/test/tool/fake_hv.o $(filter-out $(BUILD)/retro-asan-obj/tools/%,$(RETRO_ASAN))
 	@$(HOST_CC) $(RETRO_SANITIZE) $^ -o $@
 
-test-tool: $(BUILD)/retro $(BUILD)/retro-asan $(BUILD)/fake_hv ## test the host tool (N=name for one)
+# Reads a log as the hypervisor does.
+$(BUILD)/load_log: $(BUILD)/host/test/tool/load_log.o $(BUILD)/host/libpure.a
+	@$(HOST_CC) $(HOST_CFLAGS) $^ -lpthread -o $@
+
+test-tool: $(BUILD)/retro $(BUILD)/retro-asan $(BUILD)/fake_hv $(BUILD)/load_log ## test the host tool (N=name for one)
 	test/tool/run $(N)
 
 retro: $(BUILD)/retro ## build the host tool (build/retro)

@@ -10,6 +10,7 @@ import subprocess
 GRACE = 60  # seconds that retro may take beyond its own --timeout
 HEAD, TAIL = 20, 8  # bytes of a log's block around the payload, see replay/FORMAT.md
 COMMITS = 2  # type of a block
+SECOND_READER_BYTES = 1 << 20
 
 
 class Failure(Exception):
@@ -123,6 +124,16 @@ def check_output(test, may_fail):
         require(not line.startswith("forbidden:") or line.endswith(" = 0"), "must not happen: " + line)
 
 
+def check_readers(test, log):
+    """The reader that was written from the format's text sees in the log what retro sees. (It is slow: not in long logs.)"""
+    if os.path.getsize(log) > SECOND_READER_BYTES:
+        return
+    texts = [subprocess.run(command + [log], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=GRACE, check=False).stdout
+             for command in (["test/golden/second_reader.py"], [test.tools.retro, "dump", "--json"])]
+    second, first = ([json.loads(line) for line in text.splitlines()] for text in texts)
+    require(first and first == second, "test/golden/second_reader.py and retro dump see different things in the log")
+
+
 def step_record(test, words, may_fail):
     log = test.path("%d.rvlog" % (len(test.logs) + 1))
     test.logs.append(log)
@@ -131,6 +142,7 @@ def step_record(test, words, may_fail):
         check_output(test, may_fail)
         test.call([test.tools.retro, "verify", log], GRACE)
         require(test.code == 0, "retro verify refuses the log")
+        check_readers(test, log)
     elif os.path.exists(log):
         code = test.code
         complete = subprocess.run([test.tools.retro, "verify", log], stdout=subprocess.DEVNULL,

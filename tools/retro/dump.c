@@ -15,8 +15,7 @@ struct dump_args {
     const char *path;
     bool json;
     uint64_t from, to;
-    int vcpu;    /* -1: all */
-    bool damage; /* a record could not be decoded */
+    int vcpu; /* -1: all */
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -59,9 +58,9 @@ static json_t *json_of_position(const struct rec_position *p, unsigned flags)
     json_object_set_new(o, "rflags", json_hex(p->rflags));
     if (flags & REC_F_REP)
         json_object_set_new(o, "rcx", json_hex(p->rcx));
-    json_object_set_new(o, "duration", json_integer((json_int_t)p->duration));
+    json_object_set_new(o, "duration", json_u64(p->duration));
     if (flags & REC_F_BRANCHES)
-        json_object_set_new(o, "branches", json_integer((json_int_t)p->branches));
+        json_object_set_new(o, "branches", json_u64(p->branches));
     json_object_set_new(o, "regs_check", json_sprintf("%08" PRIx32, p->regs_check));
     json_object_set_new(o, "state_check", json_sprintf("%08" PRIx32, p->state_check));
     return o;
@@ -74,7 +73,7 @@ static void chunk_json(json_t *o, const struct rec_chunk *c)
     json_object_set_new(o, "lag", json_integer(c->lag));
     json_object_set_new(o, "digest", json_sprintf("%04x", c->digest));
     if (c->flags & REC_F_TIME)
-        json_object_set_new(o, "time_base", json_integer((json_int_t)c->time_base));
+        json_object_set_new(o, "time_base", json_u64(c->time_base));
     if (c->event_count) {
         json_t *events = json_array();
         for (unsigned i = 0; i < c->event_count; i++)
@@ -90,18 +89,15 @@ static void print_commit_json(uint64_t seq, uint64_t offset, const struct rec_co
 {
     json_t *o = json_object();
 
-    json_object_set_new(o, "seq", json_integer((json_int_t)seq));
+    json_object_set_new(o, "seq", json_u64(seq));
     json_object_set_new(o, "offset", json_integer((json_int_t)offset));
     json_object_set_new(o, "kind", json_string(commit->kind == REC_CHUNK ? "chunk" : "input"));
     if (commit->kind == REC_CHUNK) {
         chunk_json(o, &commit->chunk);
     } else {
-        char hex[2 * REC_MAX_INPUT + 1];
-        for (unsigned i = 0; i < commit->input.length; i++)
-            sprintf(hex + 2 * i, "%02x", commit->input.data[i]);
         json_object_set_new(o, "device", json_string(device_name(commit->input.device)));
         json_object_set_new(o, "digest", json_sprintf("%04x", commit->input.digest));
-        json_object_set_new(o, "data", json_stringn(hex, 2 * commit->input.length));
+        json_object_set_new(o, "data", json_bytes(commit->input.data, commit->input.length));
     }
     json_print(o);
 }
@@ -150,20 +146,15 @@ static void dump_commits(struct dump_args *args, const struct log_reader *r, con
 {
     struct rec_commit commit = {0};
     struct log_commits it;
-    enum log_step step;
 
     log_commits_begin(&it, r, b);
-    while ((step = log_commits_next(&it, &commit)) == LOG_COMMIT) {
+    while (log_commits_next(&it, &commit) == LOG_COMMIT) {
         if (!wanted(args, it.seq, &commit))
             continue;
         if (args->json)
             print_commit_json(it.seq, it.offset, &commit);
         else
             print_commit(it.seq, &commit);
-    }
-    if (step == LOG_COMMITS_ERROR && !args->damage) {
-        args->damage = true;
-        fail(RETRO_DAMAGED, "%s: %s at offset %" PRIu64, args->path, log_error_text(it.error), it.offset);
     }
 }
 
@@ -178,21 +169,52 @@ static void print_text(const uint8_t *bytes, size_t length)
     }
 }
 
+static void counters_json(json_t *o, const struct log_block *b)
+{
+    uint64_t counters[MAX_VCPUS][REC_COUNT_MAX];
+    unsigned vcpus;
+
+    if (log_decode_counters(b, counters, &vcpus) == LOG_OK)
+        json_object_set_new(o, "counters", json_of_counters(counters, vcpus));
+}
+
+/* What the block holds but for its records. */
+static void contents_json(json_t *o, const struct log_reader *r, const struct log_block *b)
+{
+    switch (b->type) {
+    case LOG_TYPE_HEADER:
+        json_object_set_new(o, "header", json_of_header(&r->header));
+        break;
+    case LOG_TYPE_COMMITS:
+        json_object_set_new(o, "first", json_u64(b->first));
+        json_object_set_new(o, "count", json_integer(b->count));
+        json_object_set_new(o, "running_digest", json_hex(b->digest));
+        break;
+    case LOG_TYPE_TRAILER:
+        json_object_set_new(o, "trailer", json_of_trailer(&r->trailer, r->header.vcpus));
+        break;
+    case LOG_TYPE_ABORT:
+        json_object_set_new(o, "reason", json_text(r->reason));
+        break;
+    case LOG_TYPE_MESSAGE:
+    case LOG_TYPE_CONSOLE:
+        json_object_set_new(o, "data", json_bytes(b->payload, b->length));
+        break;
+    case LOG_TYPE_COUNTERS:
+        counters_json(o, b);
+        break;
+    default:
+        break;
+    }
+}
+
 static void print_block_json(const struct log_reader *r, const struct log_block *b)
 {
     json_t *o =
         json_pack("{s:s, s:s, s:I, s:I, s:I}", "kind", "block", "type", log_type_name(b->type), "number",
                   (json_int_t)b->number, "offset", (json_int_t)b->offset, "length", (json_int_t)b->length);
 
-    if (b->type == LOG_TYPE_COMMITS) {
-        json_object_set_new(o, "first", json_integer((json_int_t)b->first));
-        json_object_set_new(o, "count", json_integer(b->count));
-        json_object_set_new(o, "running_digest", json_hex(b->digest));
-    } else if (b->type == LOG_TYPE_HEADER) {
-        json_object_set_new(o, "header", json_of_header(&r->header));
-    } else if (b->type == LOG_TYPE_TRAILER) {
-        json_object_set_new(o, "trailer", json_of_trailer(&r->trailer, r->header.vcpus));
-    }
+    contents_json(o, r, b);
     json_print(o);
 }
 
@@ -252,8 +274,6 @@ int command_dump(int argc, char **argv)
         enum log_status status = logmap_walk(&m, &r, dump_block, &args);
         fflush(stdout);
         code = logmap_report(&m, args.path, &r, status);
-        if (args.damage)
-            code = RETRO_DAMAGED;
     }
     logmap_close(&m);
     return code;

@@ -53,10 +53,6 @@ struct totals {
     struct buffer console;
     bool keep_console;
     /* verify only */
-    uint64_t bad_records;
-    enum log_error record_error;
-    uint64_t record_offset;
-    uint64_t last_good; /* commit before the bad record */
     bool digest_differs;
     uint64_t digest_offset;
 };
@@ -76,13 +72,8 @@ static void count_commits(struct totals *t, const struct log_reader *r, const st
         else
             t->inputs++;
         slice = commit.kind == REC_CHUNK ? commit.chunk.digest : commit.input.digest;
-        if (!t->bad_records)
-            t->last_good = it.seq;
     }
-    if (step == LOG_COMMITS_ERROR && t->bad_records++ == 0) {
-        t->record_error = it.error;
-        t->record_offset = it.offset;
-    } else if (step == LOG_COMMITS_END && slice != log_digest_slice(b->digest) && !t->digest_differs) {
+    if (step == LOG_COMMITS_END && slice != log_digest_slice(b->digest) && !t->digest_differs) {
         t->digest_differs = true;
         t->digest_offset = b->offset;
     }
@@ -257,11 +248,6 @@ static int tell_findings(const char *path, const struct logmap *m, const struct 
 {
     int code = RETRO_OK;
 
-    if (t->bad_records)
-        code =
-            fail(RETRO_DAMAGED,
-                 "%s: %s at offset %" PRIu64 ", in a block whose CRC is right; usable up to commit %" PRIu64,
-                 path, log_error_text(t->record_error), t->record_offset, t->last_good);
     if (t->digest_differs)
         code =
             fail(RETRO_DAMAGED,
@@ -270,8 +256,7 @@ static int tell_findings(const char *path, const struct logmap *m, const struct 
     if (status == LOG_ERROR)
         code = logmap_report(m, path, r, status);
     if (code == RETRO_DAMAGED)
-        note("usable up to offset %" PRIu64 ", commit %" PRIu64, r->offset,
-             t->bad_records ? t->last_good : r->next - 1);
+        note("usable up to offset %" PRIu64 ", commit %" PRIu64, r->offset, r->next - 1);
     else if (status == LOG_NEED_MORE)
         code = logmap_report(m, path, r, status);
     else if (r->aborted)

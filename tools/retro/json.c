@@ -12,8 +12,25 @@ json_t *json_hex(uint64_t value)
     return json_sprintf("%016" PRIx64, value);
 }
 
-/* Bytes that are no UTF-8 would make no string at all: '?' stands for them. */
-static json_t *json_text(const char *text)
+json_t *json_u64(uint64_t value)
+{
+    if (value > INT64_MAX)
+        return json_sprintf("%" PRIu64, value);
+    return json_integer((json_int_t)value);
+}
+
+json_t *json_bytes(const uint8_t *bytes, size_t length)
+{
+    char *hex = xmalloc(2 * length + 1);
+
+    for (size_t i = 0; i < length; i++)
+        sprintf(hex + 2 * i, "%02x", bytes[i]);
+    json_t *string = json_stringn(hex, 2 * length);
+    free(hex);
+    return string;
+}
+
+json_t *json_text(const char *text)
 {
     json_t *string = json_string(text);
 
@@ -35,14 +52,14 @@ json_t *json_of_header(const struct rec_header *h)
 
     json_object_set_new(o, "semantics", json_integer(h->semantics));
     json_object_set_new(o, "vcpus", json_integer(h->vcpus));
-    json_object_set_new(o, "memory_bytes", json_integer((json_int_t)h->memory_bytes));
+    json_object_set_new(o, "memory_bytes", json_u64(h->memory_bytes));
     json_object_set_new(o, "image_digest", json_hex(h->image_digest));
     json_object_set_new(o, "cpuid_model", json_integer(h->cpuid_model));
     json_object_set_new(o, "pause_limit", json_integer(h->pause_limit));
     json_object_set_new(o, "time_stride", json_integer(h->time_stride));
     json_object_set_new(o, "time_quantum", json_integer(h->time_quantum));
-    json_object_set_new(o, "tsc_hz", json_integer((json_int_t)h->tsc_hz));
-    json_object_set_new(o, "seed", json_integer((json_int_t)h->seed));
+    json_object_set_new(o, "tsc_hz", json_u64(h->tsc_hz));
+    json_object_set_new(o, "seed", json_u64(h->seed));
     if (h->host_traits != REC_TRAITS_UNKNOWN)
         json_object_set_new(o, "host_traits", json_hex(h->host_traits));
     json_object_set_new(o, "branch_event", json_integer(h->branch_event));
@@ -58,13 +75,13 @@ json_t *json_of_trailer(const struct rec_trailer *t, unsigned vcpus)
     json_object_set_new(o, "outcome", json_string(outcome_name(t->outcome)));
     json_object_set_new(o, "vcpu", json_integer(t->vcpu));
     json_object_set_new(o, "status", json_integer(t->status));
-    json_object_set_new(o, "commits", json_integer((json_int_t)t->commits));
+    json_object_set_new(o, "commits", json_u64(t->commits));
     json_object_set_new(o, "memory_digest", json_hex(t->memory_digest));
     for (unsigned i = 0; i < vcpus; i++)
         json_array_append_new(digests, json_hex(t->vcpu_digest[i]));
     json_object_set_new(o, "vcpu_digests", digests);
     json_object_set_new(o, "console_digest", json_hex(t->console_digest));
-    json_object_set_new(o, "console_bytes", json_integer((json_int_t)t->console_bytes));
+    json_object_set_new(o, "console_bytes", json_u64(t->console_bytes));
     json_object_set_new(o, "reason", json_text(t->reason));
     return o;
 }
@@ -76,7 +93,7 @@ json_t *json_of_counters(uint64_t counters[MAX_VCPUS][REC_COUNT_MAX], unsigned v
     for (unsigned i = 0; i < vcpus; i++) {
         json_t *o = json_object();
         for (unsigned k = 0; k < REC_COUNT_MAX; k++)
-            json_object_set_new(o, log_counter_name(k), json_integer((json_int_t)counters[i][k]));
+            json_object_set_new(o, log_counter_name(k), json_u64(counters[i][k]));
         json_array_append_new(list, o);
     }
     return list;

@@ -59,7 +59,30 @@ void logmap_close(struct logmap *m)
     *m = (struct logmap){.fd = -1};
 }
 
-enum log_status logmap_walk(const struct logmap *m, struct log_reader *r,
+/* Where the block's contents do not decode; false: they do. Sets r->error and r->next. */
+static bool bad_contents(struct log_reader *r, const struct log_block *b, uint64_t *at)
+{
+    uint64_t counters[MAX_VCPUS][REC_COUNT_MAX];
+    struct rec_commit commit;
+    struct log_commits it;
+    enum log_step step;
+    unsigned vcpus;
+
+    *at = b->offset;
+    if (b->type == LOG_TYPE_COUNTERS)
+        return (r->error = log_decode_counters(b, counters, &vcpus)) != LOG_OK;
+    if (b->type != LOG_TYPE_COMMITS)
+        return false;
+    log_commits_begin(&it, r, b);
+    r->next = b->first;
+    while ((step = log_commits_next(&it, &commit)) == LOG_COMMIT)
+        r->next++;
+    r->error = it.error;
+    *at = it.offset;
+    return step == LOG_COMMITS_ERROR;
+}
+
+enum log_status logmap_walk(struct logmap *m, struct log_reader *r,
                             void (*visit)(void *context, const struct log_reader *r,
                                           const struct log_block *b),
                             void *context)
@@ -69,13 +92,19 @@ enum log_status logmap_walk(const struct logmap *m, struct log_reader *r,
 
     log_reader_init(r);
     while ((status = log_reader_next(r, m->bytes, m->size, &block)) == LOG_BLOCK) {
-        if (visit)
+        bool bad = bad_contents(r, &block, &m->bad_at);
+        if (visit && (!bad || block.type == LOG_TYPE_COMMITS))
             visit(context, r, &block);
+        if (bad) {
+            r->offset = block.offset;
+            return LOG_ERROR;
+        }
     }
+    m->bad_at = r->offset;
     return status;
 }
 
-int logmap_header(const struct logmap *m, const char *path, struct log_reader *r, enum log_status *status)
+int logmap_header(struct logmap *m, const char *path, struct log_reader *r, enum log_status *status)
 {
     *status = logmap_walk(m, r, NULL, NULL);
     if (r->have_header)
@@ -96,7 +125,8 @@ int logmap_report(const struct logmap *m, const char *path, const struct log_rea
         return fail(RETRO_DAMAGED, "%s: %s (type 0x%04x) at offset %llu", path, log_error_text(r->error),
                     r->bad_type, offset);
     if (status == LOG_ERROR)
-        return fail(RETRO_DAMAGED, "%s: %s at offset %llu", path, log_error_text(r->error), offset);
+        return fail(RETRO_DAMAGED, "%s: %s at offset %llu", path, log_error_text(r->error),
+                    (unsigned long long)m->bad_at);
     return fail(RETRO_INCOMPLETE, "%s was cut off: usable are %llu of its %zu bytes, up to commit %llu", path,
                 offset, m->size, (unsigned long long)r->next - 1);
 }

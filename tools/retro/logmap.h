@@ -13,6 +13,7 @@ struct logmap {
     const uint8_t *bytes; /* NULL while nothing is mapped */
     size_t mapped;        /* address space taken; only `size` of it may be read */
     size_t size;          /* bytes of the file */
+    uint64_t bad_at;      /* after a walk that ended by LOG_ERROR: where it is wrong, perhaps a record */
 };
 
 /* Maps a file open for reading, `size` bytes of it. Returns 0, or -1 with errno set. */
@@ -25,10 +26,12 @@ int logmap_open(struct logmap *m, const char *path);
 void logmap_close(struct logmap *m);
 
 /*
- * Reads all blocks of `m`, stopping at the first that is damaged. `visit` (may be NULL) is called for
- * each. Returns the reader's last status: LOG_END, LOG_NEED_MORE (cut off) or LOG_ERROR.
+ * Reads all blocks of `m`, stopping at the first that is damaged or holds a record or a counter that does
+ * not decode; `r` then stands before that block, but for `next`, which counts its good records. `visit` (may
+ * be NULL) is called for each, a block with such a record included, which it reads up to there. Returns the
+ * reader's last status: LOG_END, LOG_NEED_MORE (cut off) or LOG_ERROR.
  */
-enum log_status logmap_walk(const struct logmap *m, struct log_reader *r,
+enum log_status logmap_walk(struct logmap *m, struct log_reader *r,
                             void (*visit)(void *context, const struct log_reader *r,
                                           const struct log_block *b),
                             void *context);
@@ -37,7 +40,7 @@ enum log_status logmap_walk(const struct logmap *m, struct log_reader *r,
  * Reads the whole log and its header, for commands that need nothing else. Damage and cuts behind the
  * header are told in `status` alone. Prints a message and returns an exit code if there is no header.
  */
-int logmap_header(const struct logmap *m, const char *path, struct log_reader *r, enum log_status *status);
+int logmap_header(struct logmap *m, const char *path, struct log_reader *r, enum log_status *status);
 
 /* The exit code for how a walk ended: RETRO_OK, RETRO_INCOMPLETE or RETRO_DAMAGED; prints what is wrong. */
 int logmap_report(const struct logmap *m, const char *path, const struct log_reader *r,

@@ -38,6 +38,12 @@ void print_differences(const struct comparison *d, const struct rec_trailer *rec
 
 /* Parts of the JSON verdict. 64-bit digests are strings of hexadecimal digits. */
 json_t *json_hex(uint64_t value);
+/* A number; as a string where it has more than the 63 bits of JSON libraries. */
+json_t *json_u64(uint64_t value);
+/* Bytes as hexadecimal digits. */
+json_t *json_bytes(const uint8_t *bytes, size_t length);
+/* Bytes that are no UTF-8 would make no string at all: '?' stands for them. */
+json_t *json_text(const char *text);
 json_t *json_of_header(const struct rec_header *h);
 json_t *json_of_trailer(const struct rec_trailer *t, unsigned vcpus);
 json_t *json_of_counters(uint64_t counters[MAX_VCPUS][REC_COUNT_MAX], unsigned vcpus);
