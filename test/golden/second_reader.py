@@ -174,11 +174,13 @@ class Reader:
         return number, at, kind, data[at + HEAD:end]
 
     def admit(self, kind, flags):
-        wanted = int(self.branches) if kind == 2 else 0
-        if kind in TYPES and kind not in RESERVED and flags != wanted:
+        known = 1 if kind == 2 else 0
+        if kind in TYPES and flags & ~known:
             raise Damage("flags", self.offset)
         if self.header is None and kind != 1:
             raise Damage("no-header", self.offset)
+        if kind == 2 and flags != self.branches:
+            raise Damage("flags", self.offset)
         if kind in RESERVED:
             raise Damage("reserved-type", self.offset)
         if kind not in TYPES and not kind & OPTIONAL:
