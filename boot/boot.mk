@@ -17,7 +17,7 @@ newlib-guest: $(NEWLIB_GUEST)/lib/libc.a
 
 # Start-up code that holds no privileged instruction, so that host tests can link it too.
 HOST_PURE_SRC += boot/multiboot2.c boot/acpi.c hv/cmdline.c hv/mem.c hv/memmap.c hv/report.c hv/cpu/paging.c \
-                 vmx/caps.c vmx/controls.c
+                 vmx/caps.c vmx/controls.c vmx/pmu_find.c
 
 HV_CC     ?= $(CC)
 # General registers only: SIMD registers hold guest state while the hypervisor runs.

@@ -11,7 +11,7 @@ HOST_PURE_SRC += $(wildcard hv/guestmem/*.c)
 HOST_PURE_SRC += $(addprefix hv/,access.c acts.c chunk.c divergence.c exit_cr.c exit_table.c exits.c input.c mmio.c \
                    position.c record.c replay.c replay_log.c run.c sleep.c vcpu_state.c) \
                  $(addprefix vmx/,caps.c controls.c enter.c exit.c fail.c field_names.c guest.c guest_state.c \
-                   msr_bitmap.c run_control.c)
+                   msr_bitmap.c pmu.c pmu_find.c run_control.c)
 HOST_OBJ    := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE_SRC) $(HOST_PURE_SRC) $(HOST_EXTRA_SRC)) \
                $(patsubst %.S,$(BUILD)/host/%.o,$(wildcard test/fake/*.S))
 UNIT_SRC    := $(if $(T),test/unit/test_$(T).c,$(wildcard test/unit/test_*.c))

@@ -12,7 +12,7 @@
 #define SECONDARY_ALLOWED BIT(63) /* IA32_VMX_PROCBASED_CTLS: "activate secondary controls" may be 1 */
 
 /* What a feature's bit is looked up in. */
-enum source { IN_PIN, IN_PRIMARY, IN_SECONDARY, IN_EXIT, IN_EPT_VPID, IN_MISC, IN_BASIC };
+enum source { IN_PIN, IN_PRIMARY, IN_SECONDARY, IN_EXIT, IN_ENTRY, IN_EPT_VPID, IN_MISC, IN_BASIC };
 
 /* SDM 3D A.2-A.10; for controls, the bit of the allowed-1 setting. The order within a line: source, bit,
  * name. */
@@ -47,6 +47,13 @@ struct feature {
         IN_EXIT,                                                                                             \
         {                                                                                                    \
             name, "IA32_VMX_EXIT_CTLS", 32 + (bit)                                                           \
+        }                                                                                                    \
+    }
+#define ENTRY(bit, name)                                                                                     \
+    {                                                                                                        \
+        IN_ENTRY,                                                                                            \
+        {                                                                                                    \
+            name, "IA32_VMX_ENTRY_CTLS", 32 + (bit)                                                          \
         }                                                                                                    \
     }
 #define EPT_VPID(bit, name)                                                                                  \
@@ -97,6 +104,8 @@ static const struct feature features[VMX_FEATURE_COUNT] = {
     [VMX_HAS_INVPCID] = SECONDARY(12, "enable INVPCID"),
     [VMX_HAS_HLT_ACTIVITY] = MISC(6, "HLT activity state"),
     [VMX_HAS_SIPI_ACTIVITY] = MISC(8, "wait-for-SIPI activity state"),
+    [VMX_HAS_ENTRY_PERF_CTRL] = ENTRY(13, "load IA32_PERF_GLOBAL_CTRL at entry"),
+    [VMX_HAS_EXIT_PERF_CTRL] = EXIT(12, "load IA32_PERF_GLOBAL_CTRL at exit"),
     [VMX_HAS_TRUE_CONTROLS] = BASIC(55, "TRUE control capabilities"),
 };
 
@@ -270,8 +279,8 @@ static void fill_words(struct vmx_caps *caps, const struct vmx_raw_caps *raw)
 void vmx_caps_fill(struct vmx_caps *caps, const struct vmx_raw_caps *raw)
 {
     uint64_t sources[] = {
-        [IN_PIN] = raw->pin, [IN_PRIMARY] = raw->primary, [IN_SECONDARY] = 0,      [IN_EXIT] = raw->exit,
-        [IN_EPT_VPID] = 0,   [IN_MISC] = raw->misc,       [IN_BASIC] = raw->basic,
+        [IN_PIN] = raw->pin,     [IN_PRIMARY] = raw->primary, [IN_SECONDARY] = 0,    [IN_EXIT] = raw->exit,
+        [IN_ENTRY] = raw->entry, [IN_EPT_VPID] = 0,           [IN_MISC] = raw->misc, [IN_BASIC] = raw->basic,
     };
 
     memset(caps, 0, sizeof(*caps));

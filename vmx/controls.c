@@ -86,16 +86,18 @@ static struct request ask_exit(const struct vmx_policy *policy)
 {
     return (struct request){
         .set = EXIT_SAVE_DEBUG_CONTROLS | EXIT_HOST_64BIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER |
-               EXIT_LOAD_EFER | (policy->timer ? EXIT_SAVE_PREEMPTION_TIMER : 0),
+               EXIT_LOAD_EFER | (policy->timer ? EXIT_SAVE_PREEMPTION_TIMER : 0) |
+               (policy->count_branches ? EXIT_LOAD_PERF_GLOBAL_CTRL : 0),
         .clear = EXIT_ACKNOWLEDGE_INTERRUPT | EXIT_SECONDARY_CONTROLS,
     };
 }
 
 /* "IA-32e mode guest" follows the guest's EFER.LMA and is not set here. */
-static struct request ask_entry(void)
+static struct request ask_entry(const struct vmx_policy *policy)
 {
     return (struct request){
-        .set = ENTRY_LOAD_DEBUG_CONTROLS | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER,
+        .set = ENTRY_LOAD_DEBUG_CONTROLS | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER |
+               (policy->count_branches ? ENTRY_LOAD_PERF_GLOBAL_CTRL : 0),
         .clear = ENTRY_IA32E_GUEST | ENTRY_SMM | ENTRY_DEACTIVATE_DUAL_MONITOR,
     };
 }
@@ -171,9 +173,9 @@ bool vmx_controls_compute(const struct vmx_caps *caps, const struct vmx_policy *
                           struct vmx_controls *controls, struct vmx_refusal *refusal)
 {
     struct request requests[VMX_WORD_COUNT] = {
-        [VMX_WORD_PIN] = ask_pin(policy),   [VMX_WORD_PRIMARY] = ask_primary(policy),
-        [VMX_WORD_EXIT] = ask_exit(policy), [VMX_WORD_SECONDARY] = ask_secondary(caps, policy),
-        [VMX_WORD_ENTRY] = ask_entry(),
+        [VMX_WORD_PIN] = ask_pin(policy),     [VMX_WORD_PRIMARY] = ask_primary(policy),
+        [VMX_WORD_EXIT] = ask_exit(policy),   [VMX_WORD_SECONDARY] = ask_secondary(caps, policy),
+        [VMX_WORD_ENTRY] = ask_entry(policy),
     };
 
     memset(controls, 0, sizeof(*controls));

@@ -4,7 +4,8 @@
  *
  * One list, vmx/guest_fields.h, makes load and save, and the table vmx_guest_fields for whatever else has to
  * go over the state field by field (naming a difference, say). Not in here, because others own it: CR8 and
- * the local APIC, XCR0 and the XSAVE area, IA32_APIC_BASE and guest time. IA32_DEBUGCTL is 0 in every guest.
+ * the local APIC, XCR0 and the XSAVE area, IA32_APIC_BASE and guest time. The real IA32_DEBUGCTL is never the
+ * guest's.
  */
 #ifndef RV_VMX_GUEST_STATE_H
 #define RV_VMX_GUEST_STATE_H

@@ -14,6 +14,7 @@
 #include "vmx/defs.h"
 #include "vmx/exit.h"
 #include "vmx/guest_state.h"
+#include "vmx/pmu.h"
 
 /* A 4 KiB page of host memory under both of its addresses. */
 struct vmx_page {
@@ -90,6 +91,7 @@ struct vmx_vcpu {
     uint64_t eptp;
     uint64_t breakpoint; /* linear address in the real DR0 */
     bool breakpoint_armed;
+    struct vmx_pmu_counter pmu;
     uint32_t timer_shift;
     uint16_t vpid;
     bool has_tsc_aux;

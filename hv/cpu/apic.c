@@ -16,6 +16,7 @@ enum apic_register {
     APIC_ICR_LOW = 0x300,
     APIC_ICR_HIGH = 0x310,
     APIC_LVT_TIMER = 0x320,
+    APIC_LVT_COUNTER = 0x340,
     APIC_LVT_LINT0 = 0x350,
     APIC_LVT_ERROR = 0x370,
     APIC_TIMER_INITIAL = 0x380,
@@ -242,6 +243,11 @@ void apic_timer_stop(void)
         apic_write(system, APIC_TIMER_INITIAL, 0);
     }
     apic_write(system, APIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
+}
+
+void apic_counter_open(void)
+{
+    apic_write(this_cpu()->pub.system, APIC_LVT_COUNTER, VECTOR_COUNTER);
 }
 
 void cpu_delay_us(const struct cpu_system *system, uint64_t us)

@@ -44,6 +44,12 @@ bool apic_calibrate(struct cpu_system *system);
 void apic_timer_arm(uint64_t tsc);
 void apic_timer_stop(void);
 
+/*
+ * Lets the next overflow of a performance counter interrupt this CPU, with VECTOR_COUNTER; just that one,
+ * since the APIC masks the entry as it delivers (SDM 3B 20.6.3). The CPU must have a PMU.
+ */
+void apic_counter_open(void);
+
 /* Spins; microseconds of TSC time. Needs tsc_khz. */
 void cpu_delay_us(const struct cpu_system *system, uint64_t us);
 

@@ -75,6 +75,7 @@ enum cpuid_leaf {
 #define CPUID_7_ECX_UMIP     BIT(2)
 #define CPUID_7_ECX_WAITPKG  BIT(5)
 #define CPUID_7_ECX_RDPID    BIT(22)
+#define CPUID_7_EDX_HYBRID   BIT(15)
 
 /* Leaf 0xA: version in EAX[7:0], general counters in EAX[15:8], their width in EAX[23:16]. */
 #define CPUID_A_EAX_VERSION(eax)  ((eax)&0xFF)

@@ -74,6 +74,15 @@ enum msr {
 #define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
 
+/* IA32_PERFEVTSELx (SDM 3B 20.2.1.1). */
+#define PERFEVTSEL_USR BIT(16)
+#define PERFEVTSEL_OS  BIT(17)
+#define PERFEVTSEL_INT BIT(20) /* an overflow interrupts, by the local APIC's LVT entry */
+#define PERFEVTSEL_EN  BIT(22)
+
+#define PERF_CAPABILITIES_FREEZE_WHILE_SMM BIT(12)
+#define DEBUGCTL_FREEZE_WHILE_SMM          BIT(14)
+
 #define APIC_BASE_BSP    BIT(8)
 #define APIC_BASE_X2APIC BIT(10)
 #define APIC_BASE_ENABLE BIT(11)

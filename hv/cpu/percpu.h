@@ -36,6 +36,7 @@ struct percpu_public {
     uint32_t stopped; /* 1 once the CPU has halted for a panic; atomic */
     uint64_t kicks;   /* interrupts of each kind that were taken */
     uint64_t timer_interrupts;
+    uint64_t counter_interrupts;
     uint64_t spurious_interrupts;
     uint64_t nmis;
     uint64_t pat; /* IA32_PAT as it was found */

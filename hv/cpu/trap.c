@@ -36,6 +36,9 @@ void trap_interrupt(uint8_t vector)
     case VECTOR_TIMER:
         pub->timer_interrupts++;
         break;
+    case VECTOR_COUNTER:
+        pub->counter_interrupts++;
+        break;
     default:
         /* A spurious interrupt sets no bit in ISR, so it must not be ended (SDM 3A 11.9). */
         pub->spurious_interrupts++;
@@ -64,7 +67,7 @@ void trap_handle(struct trap_frame *frame)
     if (frame->vector == VECTOR_NMI) {
         trap_nmi();
     } else if (frame->vector == VECTOR_KICK || frame->vector == VECTOR_TIMER ||
-               frame->vector == VECTOR_SPURIOUS) {
+               frame->vector == VECTOR_COUNTER || frame->vector == VECTOR_SPURIOUS) {
         trap_interrupt((uint8_t)frame->vector);
     } else if (frame->vector != VECTOR_GP || !fix_up(frame)) {
         this_cpu()->pub.system->unexpected_trap(frame);

@@ -25,8 +25,9 @@ enum vector {
     VECTOR_MC = 18,
     VECTOR_XM = 19,
     /* The hypervisor's own. */
-    VECTOR_KICK = 0xF0,  /* does nothing: makes a CPU leave HLT or the guest */
-    VECTOR_TIMER = 0xF1, /* the local timer; does nothing either */
+    VECTOR_KICK = 0xF0,    /* does nothing: makes a CPU leave HLT or the guest */
+    VECTOR_TIMER = 0xF1,   /* the local timer; does nothing either */
+    VECTOR_COUNTER = 0xF2, /* a performance counter's overflow; makes a CPU leave the guest */
     VECTOR_SPURIOUS = 0xFF,
 };
 

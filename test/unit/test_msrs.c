@@ -51,6 +51,14 @@ static void test_classes(void **state)
         {0xE7, MSR_CLASS_FAULT, MSR_CLASS_FAULT},           /* MPERF */
         {0xC1, MSR_CLASS_FAULT, MSR_CLASS_FAULT},           /* PMC0 */
         {0x186, MSR_CLASS_FAULT, MSR_CLASS_FAULT},          /* PERFEVTSEL0 */
+        {0x309, MSR_CLASS_FAULT, MSR_CLASS_FAULT},          /* FIXED_CTR0 */
+        {0x345, MSR_CLASS_FAULT, MSR_CLASS_FAULT},          /* PERF_CAPABILITIES */
+        {0x38D, MSR_CLASS_FAULT, MSR_CLASS_FAULT},          /* FIXED_CTR_CTRL */
+        {0x38E, MSR_CLASS_FAULT, MSR_CLASS_FAULT},          /* PERF_GLOBAL_STATUS */
+        {0x38F, MSR_CLASS_FAULT, MSR_CLASS_FAULT},          /* PERF_GLOBAL_CTRL */
+        {0x390, MSR_CLASS_FAULT, MSR_CLASS_FAULT},          /* PERF_GLOBAL_OVF_CTRL */
+        {0x4C1, MSR_CLASS_FAULT, MSR_CLASS_FAULT},          /* A_PMC0 */
+        {0x1D9, MSR_CLASS_STORED, MSR_CLASS_STORED},        /* DEBUGCTL: not the real one */
         {0x480, MSR_CLASS_FAULT, MSR_CLASS_FAULT},          /* VMX_BASIC */
         {0xDA0, MSR_CLASS_FAULT, MSR_CLASS_FAULT},          /* XSS */
         {0xFFFFFFFF, MSR_CLASS_FAULT, MSR_CLASS_FAULT},     /* none */

@@ -79,6 +79,7 @@ static void feature_bits(void **state)
             {"IA32_VMX_PROCBASED_CTLS", &raw.primary},
             {"IA32_VMX_PROCBASED_CTLS2", &raw.secondary},
             {"IA32_VMX_EXIT_CTLS", &raw.exit},
+            {"IA32_VMX_ENTRY_CTLS", &raw.entry},
             {"IA32_VMX_MISC", &raw.misc},
             {"IA32_VMX_EPT_VPID_CAP", &raw.ept_vpid},
         };
@@ -94,6 +95,29 @@ static void feature_bits(void **state)
         vmx_caps_fill(&caps, &raw);
         assert_false(vmx_has(&caps, (enum vmx_feature)i));
     }
+}
+
+/* Both controls or none: else the host would be counted, too. */
+static void counting_words(void **state)
+{
+    struct vmx_raw_caps raw = server;
+    struct vmx_policy policy;
+    struct vmx_controls c;
+    struct vmx_refusal refusal;
+
+    (void)state;
+    vmx_policy_chunks(&policy);
+    policy.count_branches = true;
+    assert_true(compute(&server, &policy, &c, &refusal));
+    assert_true(c.word[VMX_WORD_ENTRY] & ENTRY_LOAD_PERF_GLOBAL_CTRL);
+    assert_true(c.word[VMX_WORD_EXIT] & EXIT_LOAD_PERF_GLOBAL_CTRL);
+    raw.true_entry &= ~BIT(32 + 13);
+    assert_false(compute(&raw, &policy, &c, &refusal));
+    assert_string_equal(refusal.name, "load IA32_PERF_GLOBAL_CTRL");
+    raw = server;
+    raw.true_exit &= ~BIT(32 + 12);
+    assert_false(compute(&raw, &policy, &c, &refusal));
+    assert_string_equal(refusal.name, "load IA32_PERF_GLOBAL_CTRL");
 }
 
 static void chunk_words(void **state)
@@ -117,6 +141,8 @@ static void chunk_words(void **state)
                                                      SECONDARY_ENCLS_EXITING | SECONDARY_RDSEED_EXITING);
     assert_int_equal(c.word[VMX_WORD_EXIT] & EXIT_ACKNOWLEDGE_INTERRUPT, 0);
     assert_int_equal(c.word[VMX_WORD_ENTRY] & ENTRY_IA32E_GUEST, 0);
+    assert_int_equal(c.word[VMX_WORD_ENTRY] & ENTRY_LOAD_PERF_GLOBAL_CTRL, 0);
+    assert_int_equal(c.word[VMX_WORD_EXIT] & EXIT_LOAD_PERF_GLOBAL_CTRL, 0);
     assert_int_equal(c.exception_bitmap, (1u << 1) | (1u << 18));
     for (unsigned word = 0; word < VMX_WORD_COUNT; word++) {
         struct vmx_caps caps;
@@ -320,17 +346,12 @@ static void names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(capabilities),
-        cmocka_unit_test(feature_bits),
-        cmocka_unit_test(chunk_words),
-        cmocka_unit_test(run_words),
-        cmocka_unit_test(optional_words),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(no_vmx),
-        cmocka_unit_test(no_accessed_dirty),
-        cmocka_unit_test(control_registers),
-        cmocka_unit_test(feature_control),
-        cmocka_unit_test(names),
+        cmocka_unit_test(capabilities),      cmocka_unit_test(feature_bits),
+        cmocka_unit_test(chunk_words),       cmocka_unit_test(counting_words),
+        cmocka_unit_test(run_words),         cmocka_unit_test(optional_words),
+        cmocka_unit_test(refusals),          cmocka_unit_test(no_vmx),
+        cmocka_unit_test(no_accessed_dirty), cmocka_unit_test(control_registers),
+        cmocka_unit_test(feature_control),   cmocka_unit_test(names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
