@@ -21,6 +21,7 @@ static const char *const selftest_names[] = {
 };
 static const char *const bool_names[] = {"off", "on"};
 static const char *const apic_names[] = {"auto", "xapic"};
+static const char *const pmu_names[] = {"auto", "off"};
 static const char *const report_names[] = {"short", "full"};
 
 #define CHOICE(a)                                                                                            \
@@ -34,6 +35,7 @@ static const struct choice ends = CHOICE(end_names);
 static const struct choice selftests = CHOICE(selftest_names);
 static const struct choice bools = CHOICE(bool_names);
 static const struct choice apics = CHOICE(apic_names);
+static const struct choice pmus = CHOICE(pmu_names);
 static const struct choice reports = CHOICE(report_names);
 
 /* A word's value: points into the line, not terminated. */
@@ -205,6 +207,17 @@ static bool set_apic(struct hv_options *o, struct text t)
     return good;
 }
 
+static bool set_pmu(struct hv_options *o, struct text t)
+{
+    uint32_t value;
+    bool good = parse_choice(t, &pmus, &value);
+
+    if (good) {
+        o->no_pmu = value;
+    }
+    return good;
+}
+
 static bool set_report(struct hv_options *o, struct text t)
 {
     uint32_t value;
@@ -314,7 +327,7 @@ static const struct {
     {"report", set_report},     {"apic", set_apic},
     {"selftest", set_selftest}, {"limit", set_limit},
     {"limit-ms", set_limit_ms}, {"count", set_count},
-    {"seconds", set_seconds},
+    {"seconds", set_seconds},   {"pmu", set_pmu},
 };
 
 struct hv_options cmdline_defaults(void)

@@ -61,6 +61,7 @@ struct hv_options {
     bool verify;      /* compute and check digests */
     bool full_report; /* the start-up report lists all that was looked at */
     bool msg_port_e9; /* messages go to port 0xE9 as well */
+    bool no_pmu;      /* chunk ends are found again without the PMU */
     bool xapic;       /* use xAPIC mode even where the CPU has x2APIC */
 };
 

@@ -77,7 +77,9 @@ void prepare_cpus(struct hv_state *hv)
     struct report_input input = {
         .cpuid =
             {
+                .vendor = cpuid_if(CPUID_VENDOR),
                 .version = cpuid_if(CPUID_VERSION),
+                .features = cpuid_if(CPUID_FEATURES),
                 .perfmon = cpuid_if(CPUID_PERFMON),
                 .ext_power = cpuid_if(CPUID_EXT_POWER),
             },
@@ -87,12 +89,16 @@ void prepare_cpus(struct hv_state *hv)
         .memory_free = mem_free_bytes(&hv->mem),
         .guest_memory = hv->options.guest_memory,
         .tsc_khz = hv->cpus.tsc_khz,
+        .no_pmu = hv->options.no_pmu,
     };
 
     uint64_t ignored;
 
     prepare_all(hv);
     input.pmu_msrs = rdmsr_safe(IA32_PERF_GLOBAL_CTRL, &ignored);
+    if (input.cpuid.version.ecx & CPUID_1_ECX_PDCM) {
+        (void)rdmsr_safe(IA32_PERF_CAPABILITIES, &input.pmu_capabilities);
+    }
     for (uint32_t i = 0; i < hv->cpus.count; i++) {
         input.cpus_running += hv->cpus.cpus[i].pub.online;
     }
@@ -102,5 +108,8 @@ void prepare_cpus(struct hv_state *hv)
     report_fill(&hv->report, &input);
     if (report_good(&hv->report)) {
         hv->report.mtf = probe_mtf(&hv->report.caps, &hv->mem);
+        if (hv->report.pmu.lack == VMX_PMU_LACKS_NOTHING && !probe_pmu(&hv->report.pmu)) {
+            hv->report.pmu.lack = VMX_PMU_LACKS_RIGHT_COUNTS;
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 #include "ept/view.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/msr.h"
 #include "hv/mem.h"
 #include "vmx/vmx.h"
 
@@ -12,6 +13,7 @@
 #define NOPS        16u                /* then HLT, which exits as well */
 #define BOUND_TICKS UINT64_C(10000000) /* TSC ticks: far more than the guest needs */
 #define TRIES       16u                /* interrupts of the host may come between */
+#define BRANCHES    1000u              /* what a sound counter counts */
 
 struct throw_away {
     struct vmx_page vmxon;
@@ -156,4 +158,32 @@ enum probe_mtf probe_mtf(const struct vmx_caps *caps, const struct mem *mem)
     result = run_guest(&guest, caps);
     put_host_back(&host);
     return result;
+}
+
+/* Straight code but for the loop's branch. */
+static uint64_t count_branches(void)
+{
+    uint64_t left = BRANCHES;
+
+    wrmsr(IA32_PMC0, 0);
+    wrmsr(IA32_PERF_GLOBAL_CTRL, BIT(0));
+    __asm__ volatile("1: decq %0\n\tjnz 1b" : "+r"(left)::"cc");
+    wrmsr(IA32_PERF_GLOBAL_CTRL, 0);
+    return rdmsr(IA32_PMC0);
+}
+
+bool probe_pmu(const struct vmx_pmu *pmu)
+{
+    uint64_t select = pmu->select | PERFEVTSEL_USR | PERFEVTSEL_OS | PERFEVTSEL_EN;
+    uint64_t flags = irq_save(), debugctl = rdmsr(IA32_DEBUGCTL);
+    bool right = wrmsr_safe(IA32_DEBUGCTL, debugctl | DEBUGCTL_FREEZE_WHILE_SMM) &&
+                 wrmsr_safe(IA32_PERF_GLOBAL_CTRL, 0) && wrmsr_safe(IA32_PERFEVTSEL0, select);
+
+    for (unsigned i = 0; right && i < TRIES; i++) {
+        right = count_branches() == BRANCHES;
+    }
+    (void)wrmsr_safe(IA32_PERFEVTSEL0, 0);
+    wrmsr(IA32_DEBUGCTL, debugctl);
+    irq_restore(flags);
+    return right;
 }

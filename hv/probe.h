@@ -6,6 +6,7 @@
 
 struct mem;
 struct vmx_caps;
+struct vmx_pmu;
 
 /* The monitor trap flag: an exit after each instruction (SDM 3C 26.5.2). */
 enum probe_mtf {
@@ -21,5 +22,11 @@ enum probe_mtf {
  * free again; control and table registers are put back.
  */
 enum probe_mtf probe_mtf(const struct vmx_caps *caps, const struct mem *mem);
+
+/*
+ * Whether the counter of conditional branches counts a known loop right, several times. `pmu` lacks nothing.
+ * Under another hypervisor it may not. The counter is off afterwards.
+ */
+bool probe_pmu(const struct vmx_pmu *pmu);
 
 #endif

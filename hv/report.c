@@ -99,6 +99,27 @@ static void add_processor(struct report *r)
               false);
 }
 
+static void find_pmu(struct report *r)
+{
+    const struct report_input *in = &r->input;
+    struct vmx_pmu_input input = {
+        .caps = &r->caps,
+        .version = in->cpuid.version.eax,
+        .features = in->cpuid.features.edx,
+        .perfmon = in->cpuid.perfmon.eax,
+        .msrs = in->pmu_msrs,
+        .capabilities = in->pmu_capabilities,
+    };
+
+    memcpy(input.vendor, &in->cpuid.vendor.ebx, 4);
+    memcpy(input.vendor + 4, &in->cpuid.vendor.edx, 4);
+    memcpy(input.vendor + 8, &in->cpuid.vendor.ecx, 4);
+    vmx_pmu_find(&input, &r->pmu);
+    if (in->no_pmu) {
+        r->pmu.lack = VMX_PMU_LACKS_LEAVE;
+    }
+}
+
 /* The guest's vCPUs have a CPU each, and the control plane one more. */
 static uint32_t decide_vcpus(const struct report_input *input)
 {
@@ -120,6 +141,7 @@ void report_fill(struct report *r, const struct report_input *input)
     vmx_caps_fill(&r->caps, &input->vmx);
     add_vmx(r);
     add_processor(r);
+    find_pmu(r);
     r->vcpus = decide_vcpus(input);
     if (r->missing == 0) {
         vmx_policy_chunks(&policy);
@@ -175,6 +197,16 @@ static void print_pmu(const struct report *r, const struct printer *p)
           r->input.pmu_msrs ? "" : ", but its MSRs do not exist");
 }
 
+/* How the ends of chunks are found again, and why so. */
+static void print_way(const struct report *r, const struct printer *p)
+{
+    if (r->pmu.lack == VMX_PMU_LACKS_NOTHING) {
+        print(p, false, "chunk ends: by counts of branches (%s)", r->pmu.event);
+    } else {
+        print(p, false, "chunk ends: by time, without the PMU: %s", vmx_pmu_lack_text(r->pmu.lack));
+    }
+}
+
 static void print_full(const struct report *r, const struct printer *p)
 {
     const struct report_input *in = &r->input;
@@ -184,6 +216,7 @@ static void print_full(const struct report *r, const struct printer *p)
     print(p, false, "memory: %u MiB free, %u MiB for the guest", (unsigned)(in->memory_free >> 20),
           (unsigned)(in->guest_memory >> 20));
     print_pmu(r, p);
+    print_way(r, p);
     for (uint32_t i = 0; i < r->count; i++) {
         const struct report_item *item = &r->items[i];
 
@@ -222,6 +255,9 @@ static void print_brief(const struct report *r, const struct printer *p)
           in->cpus_listed, (unsigned)in->tsc_khz, (unsigned)(in->memory_free >> 20),
           CPUID_A_EAX_VERSION(in->cpuid.perfmon.eax) && in->pmu_msrs ? "" : "no ",
           r->caps.raw.vmx ? vmx : "none");
+    if (CPUID_A_EAX_VERSION(in->cpuid.perfmon.eax)) {
+        print_way(r, p);
+    }
 }
 
 static void print_missing(const struct report *r, const struct printer *p)

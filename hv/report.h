@@ -10,6 +10,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/probe.h"
 #include "vmx/caps.h"
+#include "vmx/pmu.h"
 
 #define REPORT_MAX_ITEMS  80
 #define REPORT_WHERE_SIZE 32
@@ -17,7 +18,9 @@
 
 /* The CPUID leaves that the report reads itself; zero for a leaf that the CPU does not have. */
 struct report_cpuid {
+    struct cpuid_regs vendor;    /* 0 */
     struct cpuid_regs version;   /* 1 */
+    struct cpuid_regs features;  /* 7 */
     struct cpuid_regs perfmon;   /* 0xA */
     struct cpuid_regs ext_power; /* 0x80000007 */
 };
@@ -26,9 +29,11 @@ struct report_input {
     struct report_cpuid cpuid;
     cpuid_host_fn host_cpuid; /* asked for what the guest's CPUID model needs */
     void *host_context;
-    struct vmx_raw_caps vmx; /* of the boot processor, IA32_FEATURE_CONTROL as it is after the set-up */
-    bool pmu_msrs;           /* IA32_PERF_GLOBAL_CTRL can be read */
-    uint32_t cpus_listed;    /* by the firmware */
+    struct vmx_raw_caps vmx;   /* of the boot processor, IA32_FEATURE_CONTROL as it is after the set-up */
+    bool pmu_msrs;             /* IA32_PERF_GLOBAL_CTRL can be read */
+    bool no_pmu;               /* the user wants none */
+    uint64_t pmu_capabilities; /* IA32_PERF_CAPABILITIES, 0 where there is none */
+    uint32_t cpus_listed;      /* by the firmware */
     uint32_t cpus_running;
     uint32_t cpu_closed; /* first CPU whose IA32_FEATURE_CONTROL forbids VMX, or REPORT_NO_CPU */
     uint32_t
@@ -58,6 +63,7 @@ struct report {
     bool refused_control; /* `refusal` says which one; only looked for when all items are there */
     struct vmx_refusal refusal;
     enum probe_mtf mtf; /* UNKNOWN or ABSENT when filled; a good machine may then be probed */
+    struct vmx_pmu pmu; /* likewise where nothing is lacking; a try that counts wrong is to be noted */
     struct report_input input;
 };
 

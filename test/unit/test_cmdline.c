@@ -46,6 +46,7 @@ static void test_defaults(void **state)
     assert_false(o.full_report);
     assert_false(o.msg_port_e9);
     assert_false(o.xapic);
+    assert_false(o.no_pmu);
     assert_int_equal(o.selftest, SELFTEST_NONE);
     good(" \t  \n");
 }
@@ -55,7 +56,9 @@ static void test_all_words(void **state)
     (void)state;
     good("mode=replay mem=16M vcpus=2 chunk=1000 min-chunk=10 log=none baud=9600 verify=off "
          "seed=0xFFFFFFFFFFFFFFFF limit=123456789012 limit-ms=5000 "
-         "chaos=50 pause=7 stride=1 report=full end=isa-debug-exit msg-port-e9=on apic=xapic selftest=cpus");
+         "chaos=50 pause=7 stride=1 report=full end=isa-debug-exit msg-port-e9=on apic=xapic selftest=cpus "
+         "pmu=off");
+    assert_true(o.no_pmu);
     assert_int_equal(o.mode, MODE_REPLAY);
     assert_true(o.full_report);
     assert_int_equal(o.guest_memory, 16 << 20);

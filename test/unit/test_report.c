@@ -311,9 +311,28 @@ static void test_memory_and_pmu(void **state)
     assert_true(fill());
     assert_non_null(
         strstr(text, "PMU: version 5, 8 counters of 48 bits (CPUID.0AH), but its MSRs do not exist"));
+    assert_non_null(strstr(brief, "chunk ends: by time, without the PMU: not an Intel processor"));
     input.pmu_msrs = true;
     assert_true(fill());
     assert_null(strstr(text, "MSRs do not exist"));
+    memcpy(&input.cpuid.vendor.ebx, "Genu", 4);
+    memcpy(&input.cpuid.vendor.edx, "ineI", 4);
+    memcpy(&input.cpuid.vendor.ecx, "ntel", 4);
+    assert_true(fill());
+    assert_non_null(strstr(text, "without the PMU: the event is not known for this model (CPUID.1:EAX)"));
+    input.cpuid.version.eax = 0x806f8;
+    assert_true(fill());
+    assert_non_null(strstr(text, "without the PMU: no FREEZE_WHILE_SMM (IA32_PERF_CAPABILITIES bit 12)"));
+    input.pmu_capabilities = PERF_CAPABILITIES_FREEZE_WHILE_SMM;
+    assert_true(fill());
+    assert_non_null(strstr(text, "chunk ends: by counts of branches (BR_INST_RETIRED.COND)"));
+    assert_non_null(strstr(brief, "chunk ends: by counts of branches (BR_INST_RETIRED.COND)"));
+    input.cpuid.features.edx = CPUID_7_EDX_HYBRID;
+    assert_true(fill());
+    assert_non_null(strstr(brief, "without the PMU: CPUs of several kinds (CPUID.7:EDX bit 15)"));
+    input.no_pmu = true;
+    assert_true(fill());
+    assert_non_null(strstr(brief, "without the PMU: pmu=off"));
 }
 
 int main(void)
