@@ -151,6 +151,7 @@ bool chunk_start(struct vcpu *vcpu)
 {
     phase_enter(vcpu, REC_COUNT_TICKS_STATE);
     vcpu->irq_check = true;
+    vmx_pmu_reset(&vcpu->vmx);
     put_in_processor(vcpu);
     for (uint32_t i = 0; i < vcpu->event_count; i++)
         apply_event(vcpu, &vcpu->events[i]);
@@ -239,6 +240,23 @@ static bool at_awaited_place(struct vcpu *vcpu)
                (vmx->breakpoint_armed ? vmx->breakpoint : expected->position.rip);
 }
 
+/*
+ * The counter's interrupt is over, so another exit must stop the guest where this one cannot: an event that
+ * is half delivered must not meet a breakpoint's RF.
+ */
+static bool counted(struct vcpu *vcpu)
+{
+    struct vmx_event event;
+
+    if (!vmx_pmu_reached(&vcpu->vmx))
+        return false;
+    vmx_get_event(&vcpu->vmx, &event);
+    if (!(event.info & VMX_INFO_VALID))
+        return true;
+    set_timer(vcpu, CHUNK_SOON);
+    return false;
+}
+
 enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
 {
     struct vmx_exit exit;
@@ -258,6 +276,8 @@ enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
         step = exit_handle(vcpu, &exit);
         if (step != EXIT_RESUME)
             return stop_of(step);
+        if (counted(vcpu))
+            return CHUNK_COUNTED;
     }
     return CHUNK_STOPPED;
 }

@@ -18,6 +18,7 @@ void divergence_note_state(struct vcpu *vcpu)
 
     found->valid = true;
     found->end = vcpu->end;
+    found->branches = vmx_pmu_count(&vcpu->vmx);
     found->cpu = *cpu;
     found->page_count = vcpu->view.write_count;
     for (uint32_t i = 0; i < MIN(found->page_count, (uint32_t)VCPU_FOUND_PAGES); i++)
@@ -50,6 +51,9 @@ static int expected_text(const struct vcpu *vcpu, char *text, size_t size)
     if (expected->end == REC_END_POSITION)
         used = append(text, size, used, " at %#llx rflags %#llx", (unsigned long long)expected->position.rip,
                       (unsigned long long)expected->position.rflags);
+    if (vcpu->vm->counts_branches && expected->flags & REC_F_BRANCHES)
+        used = append(text, size, used, " after %llu conditional branches",
+                      (unsigned long long)expected->position.branches);
     return append(text, size, used, ", digest %04x", expected->digest);
 }
 
@@ -66,6 +70,8 @@ static void found_text(const struct vcpu *vcpu, char *text, size_t size, int use
                   end_names[found->end % REC_END_COUNT], (unsigned long long)found->cpu.rip,
                   (unsigned long long)found->cpu.rflags, (unsigned long long)found->cpu.gpr[GPR_RAX],
                   (unsigned long long)found->cpu.gpr[GPR_RCX], (unsigned long long)found->cpu.gpr[GPR_RSP]);
+    if (vcpu->vm->counts_branches)
+        used = append(text, size, used, ", %llu conditional branches", (unsigned long long)found->branches);
     used = append(text, size, used, ", %u changed pages", found->page_count);
     for (uint32_t i = 0; i < MIN(found->page_count, (uint32_t)VCPU_FOUND_PAGES); i++)
         used = append(text, size, used, " %#x", found->pages[i]);

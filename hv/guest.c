@@ -5,6 +5,7 @@
 #include "hv/cpu/smp.h"
 #include "hv/input.h"
 #include "hv/panic.h"
+#include "hv/position.h"
 #include "hv/record.h"
 #include "hv/replay.h"
 #include "hv/run.h"
@@ -26,6 +27,8 @@ static void vcpu_main(struct percpu *cpu)
     HV_CHECK(on == VMX_ON_OK);
     vmx_vcpu_init(&vcpu->vmx, vm->caps, &vm->controls, &pages, (uint16_t)(vcpu->index + 1));
     vmx_set_eptp(&vcpu->vmx, vcpu->eptp);
+    if (vm->counts_branches)
+        vmx_pmu_begin(&vcpu->vmx, &vm->pmu);
     /* Another guest's translations may be left from before the machine was last reset. */
     vmx_invept_all();
     if (vm->mode == VM_RECORD)
@@ -34,6 +37,7 @@ static void vcpu_main(struct percpu *cpu)
         replay_vcpu(vcpu);
     else
         run_vcpu(vcpu);
+    vmx_pmu_end(&vcpu->vmx);
     vmx_vcpu_clear(&vcpu->vmx);
     vmx_cpu_off();
     __atomic_sub_fetch(&vm->running, 1, __ATOMIC_ACQ_REL);
@@ -48,6 +52,7 @@ static bool compute_controls(struct vm *vm, const struct vmx_caps *caps)
         vmx_policy_run(&policy);
     else
         vmx_policy_chunks(&policy);
+    policy.count_branches = vm->counts_branches;
     vm->caps = caps;
     vm->rep_step = MAX(vm->rep_step >> caps->timer_shift, 2u);
     if (vmx_controls_compute(caps, &policy, &vm->controls, &refusal))
@@ -145,9 +150,12 @@ enum machine_status guest_make(struct hv_state *hv, const struct vm_config *conf
 {
     enum machine_status status = vm_create(config, vm);
 
-    if (status == MACHINE_OK && !compute_controls(*vm, &hv->report.caps))
-        return MACHINE_REFUSED;
-    return status;
+    if (status != MACHINE_OK)
+        return status;
+    position_choose_way(*vm, &hv->report.pmu);
+    if (config->mode == VM_REPLAY && hv->report.pmu.lack == VMX_PMU_LACKS_NOTHING && !(*vm)->counts_branches)
+        hv_msg(MSG_INFO, "chunk ends: by time, without the PMU: the log has no counts of branches");
+    return compute_controls(*vm, &hv->report.caps) ? MACHINE_OK : MACHINE_REFUSED;
 }
 
 enum machine_status guest_execute(struct hv_state *hv, struct vm *vm, struct control *control,

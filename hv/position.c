@@ -9,6 +9,7 @@
 #define MARGIN_FIRST     500u /* preemption timer ticks */
 #define MARGIN_MIN       50u
 #define MARGIN_FACTOR    8u
+#define SLOWER           16u /* how many times a replaying machine may be slower than the recording one */
 #define ARITHMETIC_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
 void position_first_guess(struct vcpu *vcpu)
@@ -16,20 +17,49 @@ void position_first_guess(struct vcpu *vcpu)
     if (vcpu->margin_learned == 0)
         vcpu->margin_learned = MARGIN_FIRST;
     vcpu->margin = vcpu->margin_learned;
+    vcpu->guesses = 0;
+    vcpu->skid = vcpu->vm->skid;
 }
 
 void position_next_guess(struct vcpu *vcpu)
 {
     vcpu->margin *= MARGIN_FACTOR;
+    vcpu->guesses++;
+    vcpu->skid *= POSITION_SKID_FACTOR;
 }
 
 /* A miss costs a whole run of the chunk, an early breakpoint some hits: be quick to widen, slow to narrow. */
 void position_learn(struct vcpu *vcpu, uint32_t tries)
 {
+    if (vcpu->vm->counts_branches)
+        return; /* it has not been tried */
     if (tries)
         vcpu->margin_learned = MIN(vcpu->margin_learned * 2, vcpu->vm->chunk_ticks);
     else if (vcpu->margin_learned > MARGIN_MIN)
         vcpu->margin_learned -= vcpu->margin_learned / 64 + 1;
+}
+
+void position_choose_way(struct vm *vm, const struct vmx_pmu *pmu)
+{
+    bool wanted = vm->mode == VM_RECORD ||
+                  (vm->mode == VM_REPLAY && vm->replay.header.branch_event == REC_BRANCHES_CONDITIONAL);
+
+    vm->pmu = *pmu;
+    vm->counts_branches = wanted && pmu->lack == VMX_PMU_LACKS_NOTHING;
+    vm->header.branch_event = vm->counts_branches ? REC_BRANCHES_CONDITIONAL : REC_BRANCHES_NONE;
+}
+
+static bool by_count(const struct vcpu *vcpu)
+{
+    return vcpu->vm->counts_branches && vcpu->guesses < POSITION_COUNT_GUESSES;
+}
+
+bool position_count_agrees(struct vcpu *vcpu)
+{
+    const struct vm *vm = vcpu->vm;
+
+    return !vm->counts_branches || !vm->verify || vcpu->expected->end != REC_END_POSITION ||
+           vmx_pmu_count(&vcpu->vmx) == vcpu->expected->position.branches;
 }
 
 static uint32_t fold(uint64_t digest)
@@ -198,6 +228,8 @@ static enum position_result compare(struct vcpu *vcpu)
 {
     if (vmx_get_linear_rip(&vcpu->vmx) != vcpu->expected->position.rip)
         return POSITION_MISSED;
+    if (by_count(vcpu) && vmx_pmu_count(&vcpu->vmx) != vcpu->expected->position.branches)
+        return POSITION_MISSED;
     if (vcpu->expected->flags & REC_F_REP)
         return compare_rep(vcpu);
     if (!registers_agree(vcpu, vcpu->vmx.gpr) || !whole_state_agrees(vcpu))
@@ -206,24 +238,55 @@ static enum position_result compare(struct vcpu *vcpu)
     return POSITION_FOUND;
 }
 
+/* An injection at the place looked for is compared when it comes up: before the search it is too early. */
+static bool pass_injection(struct vcpu *vcpu)
+{
+    if (compare(vcpu) != POSITION_MISSED)
+        return false; /* found, or spoilt: the search's own look says which */
+    vcpu->passed = true;
+    return true;
+}
+
 /* Runs without a breakpoint to `margin` ticks before the recorded duration's end. */
-static enum chunk_stop approach(struct vcpu *vcpu)
+static enum chunk_stop approach_by_time(struct vcpu *vcpu)
 {
     uint64_t duration = vcpu->expected->position.duration;
     enum chunk_stop stop;
 
     if (duration <= vcpu->margin)
         return CHUNK_TIMER;
-    /* An injection at the place looked for is compared when it comes up: here it is too early. */
     do {
         stop = chunk_run(vcpu, (uint32_t)(duration - vcpu->margin - chunk_spent(vcpu)));
-        if (stop == CHUNK_INJECT) {
-            if (compare(vcpu) != POSITION_MISSED)
-                return stop; /* found, or spoilt: the search's own look says which */
-            vcpu->passed = true;
-        }
+        if (stop == CHUNK_INJECT && !pass_injection(vcpu))
+            return stop;
     } while (stop == CHUNK_INJECT && chunk_spent(vcpu) < duration - vcpu->margin);
     return stop;
+}
+
+/* Runs without a breakpoint to about `skid` branches before the recorded count. */
+static enum chunk_stop approach_by_count(struct vcpu *vcpu)
+{
+    const struct rec_position *position = &vcpu->expected->position;
+    uint64_t goal = position->branches - vcpu->skid;
+    uint64_t bound = position->duration * SLOWER + POSITION_SLACK;
+    enum chunk_stop stop = CHUNK_COUNTED;
+
+    /* Where no branch comes for long, or no interrupt, the timer stops now and then. */
+    while (vmx_pmu_count(&vcpu->vmx) < goal && chunk_spent(vcpu) < bound) {
+        vmx_pmu_arm(&vcpu->vmx, goal);
+        stop = chunk_run(vcpu, POSITION_SLACK);
+        if (stop != CHUNK_COUNTED && stop != CHUNK_TIMER && (stop != CHUNK_INJECT || !pass_injection(vcpu)))
+            break;
+    }
+    vmx_pmu_disarm(&vcpu->vmx);
+    return stop;
+}
+
+static enum chunk_stop approach(struct vcpu *vcpu)
+{
+    if (by_count(vcpu) && vcpu->expected->position.branches > vcpu->skid)
+        return approach_by_count(vcpu);
+    return approach_by_time(vcpu);
 }
 
 /* How long to run on: in a REP, where no breakpoint may fire, the timer has to stop now and then. */
@@ -236,7 +299,8 @@ static uint32_t stretch(const struct vcpu *vcpu, uint64_t bound)
 
 static enum position_result search(struct vcpu *vcpu)
 {
-    uint64_t bound = vcpu->expected->position.duration * 2 + POSITION_SLACK;
+    const struct rec_position *position = &vcpu->expected->position;
+    uint64_t bound = MAX(position->duration, chunk_spent(vcpu)) * 2 + POSITION_SLACK;
     enum chunk_stop stop = CHUNK_BREAKPOINT;
 
     for (;;) {
@@ -244,11 +308,11 @@ static enum position_result search(struct vcpu *vcpu)
         if (result != POSITION_MISSED)
             return result;
         vcpu->passed = true;
-        if (vmx_get_linear_rip(&vcpu->vmx) == vcpu->expected->position.rip && stop == CHUNK_BREAKPOINT)
+        if (vmx_get_linear_rip(&vcpu->vmx) == position->rip && stop == CHUNK_BREAKPOINT)
             vmx_resume_flag(&vcpu->vmx, true);
-        if (chunk_spent(vcpu) >= bound)
+        if (chunk_spent(vcpu) >= bound || (by_count(vcpu) && vmx_pmu_count(&vcpu->vmx) > position->branches))
             return POSITION_MISSED;
-        vmx_breakpoint_arm(&vcpu->vmx, vcpu->expected->position.rip);
+        vmx_breakpoint_arm(&vcpu->vmx, position->rip);
         stop = chunk_run(vcpu, stretch(vcpu, bound));
         vmx_breakpoint_disarm(&vcpu->vmx);
         if (stop == CHUNK_BREAKPOINT)
@@ -266,6 +330,7 @@ enum position_result position_find(struct vcpu *vcpu)
 {
     switch (approach(vcpu)) {
     case CHUNK_TIMER:
+    case CHUNK_COUNTED:
     case CHUNK_INJECT:
         return search(vcpu);
     case CHUNK_STOPPED:

@@ -1,8 +1,12 @@
 /*
- * Replay: finding again the place where a chunk was cut, without a performance counter. The chunk can be
- * thrown away, so we may guess: the preemption timer runs it to a little before its recorded duration,
- * then an execute breakpoint is armed at its RIP, and each hit is compared with the record. Equal state and
- * equal changed pages are the same place for everything that follows.
+ * Replay: finding again the place where a chunk was cut. The chunk can be thrown away, so we may guess: it
+ * is run to a little before the place, then an execute breakpoint is armed at its RIP, and each hit is
+ * compared with the record. Equal state and equal changed pages are the same place for everything that
+ * follows.
+ *
+ * How far a little before is, a count of retired conditional branches says, where recorder and replayer have
+ * a PMU: the counter's overflow interrupts the guest. Otherwise, and in the last tries, it is the preemption
+ * timer, with the recorded duration as a hint.
  */
 #ifndef RV_HV_POSITION_H
 #define RV_HV_POSITION_H
@@ -28,6 +32,22 @@ enum position_result {
     POSITION_STOPPED,
 };
 
+/*
+ * How much late the interrupt of a counter's overflow comes, in branches that retire meanwhile: 100 on cores
+ * up to Rocket Lake, 125 on later ones, as rr found for its own use of the same counters. The first guess;
+ * what comes later still is a miss, and the next guess takes FACTOR times as many.
+ */
+#define POSITION_SKID        125u
+#define POSITION_SKID_FACTOR 8u
+/* So many guesses go by the count; the last ones do without. */
+#define POSITION_COUNT_GUESSES 4u
+
+/*
+ * Before the vCPUs run, with the log read: whether branches are counted, by `pmu`. A recording then has the
+ * counts and its header says so; a replay takes them where its log has them.
+ */
+void position_choose_way(struct vm *vm, const struct vmx_pmu *pmu);
+
 /* How early the breakpoint is armed: first what worked last, then ever earlier, at last from the begin. */
 void position_first_guess(struct vcpu *vcpu);
 void position_next_guess(struct vcpu *vcpu);
@@ -36,5 +56,9 @@ void position_learn(struct vcpu *vcpu, uint32_t tries);
 
 /* Runs the started chunk to vcpu->expected->position. Leaves the processor in exactly the recorded state. */
 enum position_result position_find(struct vcpu *vcpu);
+
+/* Whether the chunk, found to end at the recorded place, has also had the recorded count of branches there.
+ */
+bool position_count_agrees(struct vcpu *vcpu);
 
 #endif

@@ -133,6 +133,7 @@ static void note_position(struct vcpu *vcpu)
     position->rflags = vmx_get_rflags(&vcpu->vmx);
     position->rcx = vcpu->vmx.gpr[GPR_RCX];
     position->duration = chunk_spent(vcpu);
+    position->branches = vmx_pmu_count(&vcpu->vmx);
     position->regs_check = chunk_regs_check(position->rip, position->rflags, vcpu->vmx.gpr, vcpu->at_rep);
     vcpu->end = REC_END_POSITION;
     vcpu->act.kind = ACT_NONE;
@@ -219,8 +220,9 @@ static void fill_record(struct vcpu *vcpu, struct commit_slot *slot, uint64_t se
     slot->commit.kind = REC_CHUNK;
     chunk->vcpu = (uint8_t)vcpu->index;
     chunk->end = vcpu->end;
-    chunk->flags =
-        (vcpu->time_used ? REC_F_TIME : 0) | (vcpu->end == REC_END_POSITION && vcpu->at_rep ? REC_F_REP : 0);
+    chunk->flags = vcpu->time_used ? REC_F_TIME : 0;
+    if (vcpu->end == REC_END_POSITION)
+        chunk->flags |= (vcpu->at_rep ? REC_F_REP : 0) | (vcpu->vm->counts_branches ? REC_F_BRANCHES : 0);
     chunk->digest = log_digest_slice(running);
     chunk->pages = (uint16_t)MIN(vcpu->view.write_count, (uint32_t)UINT16_MAX);
     chunk->lag = (uint32_t)MIN(seq - 1 - vcpu->view.newest, (uint64_t)UINT32_MAX);

@@ -159,6 +159,11 @@ static enum attempt attempt(struct vcpu *vcpu)
         return result == POSITION_NO_PAGE && !first_in_line ? ATTEMPT_YIELD : ATTEMPT_AGAIN;
     }
     digest = chunk_finish(vcpu);
+    if (!position_count_agrees(vcpu)) {
+        divergence_note_state(vcpu);
+        chunk_squash_collected(vcpu);
+        return ATTEMPT_AGAIN;
+    }
     turn = wait_for_turn(vcpu, true);
     if (turn != TURN_HERE) {
         chunk_squash_collected(vcpu);

@@ -255,6 +255,7 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->chunk_ticks = options->chunk;
     vm->chunk_min = MIN(options->min_chunk, options->chunk);
     vm->rep_step = POSITION_REP_STEP;
+    vm->skid = POSITION_SKID;
     /* A seed alone asks for a recording of its own, too. */
     vm->chaos = options->chaos || !config->seed ? options->chaos : CHAOS_WITH_SEED;
     vm->verify = options->verify;

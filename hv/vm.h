@@ -80,6 +80,7 @@ struct vm {
     uint64_t chunk_ticks; /* target length of a chunk, TSC ticks */
     uint64_t chunk_min;
     uint32_t rep_step;    /* preemption timer ticks, once the CPU's rate is known; see position.h */
+    uint32_t skid;        /* branches, see POSITION_SKID */
     uint32_t chaos;       /* percent of random variation in chunk lengths */
     bool verify;          /* digest every chunk */
     uint64_t limit;       /* recording: the commit that ends the guest; 0: none */
@@ -89,7 +90,9 @@ struct vm {
     uint64_t tsc_end;
     const struct vmx_caps *caps;
     struct vmx_controls controls;
-    uint8_t *run_memory; /* mode=run: guest memory, contiguous */
+    struct vmx_pmu pmu;
+    bool counts_branches; /* the PMU is used: see position_choose_way() */
+    uint8_t *run_memory;  /* mode=run: guest memory, contiguous */
     struct vcpu *vcpus[MAX_VCPUS];
     struct vm_replay replay;
     struct rec_header header; /* of this run */
@@ -139,6 +142,7 @@ struct vcpu_found {
     uint8_t end;
     uint32_t page_count;
     uint32_t pages[VCPU_FOUND_PAGES];
+    uint64_t branches;
     struct vmx_guest_state cpu;
 };
 
@@ -188,6 +192,8 @@ struct vcpu {
     const struct rec_chunk *expected;
     uint64_t margin;         /* how long before the recorded duration's end the breakpoint is armed */
     uint64_t margin_learned; /* what the next chunk tries first */
+    uint32_t guesses;        /* failed ones for this chunk */
+    uint64_t skid;           /* how many branches before the recorded count the breakpoint is armed */
     struct vcpu_found found;
     bool flush;  /* INVEPT before every entry */
     bool passed; /* this place was compared: go on */

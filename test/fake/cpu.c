@@ -21,14 +21,43 @@ static uint64_t *msr_at(uint32_t msr)
     return NULL;
 }
 
-uint64_t rdmsr(uint32_t msr)
+/* Of the PMU, or NULL. */
+static uint64_t *pmu_msr_at(uint32_t msr)
 {
-    return *msr_at(msr);
+    struct fakepmu *pmu = &fakecpu_this->pmu;
+
+    switch (msr) {
+    case IA32_PERFEVTSEL0:
+        return &pmu->select;
+    case IA32_PMC0:
+        return &pmu->counter;
+    case IA32_PERF_GLOBAL_CTRL:
+        return &pmu->global;
+    default:
+        return NULL;
+    }
 }
 
+uint64_t rdmsr(uint32_t msr)
+{
+    HV_CHECK(!pmu_msr_at(msr) || fakecpu_this->model.pmu);
+    return pmu_msr_at(msr) ? *pmu_msr_at(msr) : *msr_at(msr);
+}
+
+/* IA32_PMCx takes 32 bits and extends the sign (SDM 3B 20.2.8). */
 void wrmsr(uint32_t msr, uint64_t value)
 {
-    *msr_at(msr) = value;
+    HV_CHECK(!pmu_msr_at(msr) || fakecpu_this->model.pmu);
+    if (msr == IA32_PMC0) {
+        HV_CHECK(value <= UINT32_MAX);
+        value = (uint64_t)(int64_t)(int32_t)value & (BIT(FAKEPMU_WIDTH) - 1);
+    }
+    if (msr == IA32_PERF_GLOBAL_OVF_CTRL)
+        HV_CHECK(value == 1 && fakecpu_this->model.pmu);
+    else if (pmu_msr_at(msr))
+        *pmu_msr_at(msr) = value;
+    else
+        *msr_at(msr) = value;
 }
 
 uint64_t read_cr2(void)
@@ -102,6 +131,7 @@ void cpu_cli(void)
 void cpu_sti(void)
 {
     fakecpu_this->interrupts_open = true;
+    fakecpu_this->pmu.waits = false;
 }
 
 void cpu_int_nmi(void)
@@ -129,6 +159,12 @@ void apic_send_fixed(uint32_t cpu_index, uint8_t vector)
     (void)vector;
     HV_CHECK(cpu_index < FAKECPU_MAX && fakecpu_all[cpu_index]);
     __atomic_store_n(&fakecpu_all[cpu_index]->kick, 1, __ATOMIC_RELEASE);
+}
+
+void apic_counter_open(void)
+{
+    HV_CHECK(fakecpu_this->model.pmu);
+    fakecpu_this->pmu.open = true;
 }
 
 void apic_timer_arm(uint64_t tsc)

@@ -306,6 +306,7 @@ static enum fakestep loop(struct fakerun *run, struct fakeinsn *insn)
     uint32_t mask = fake_mask(insn->addr_size), count = (run->r[GPR_RCX] - 1) & mask;
 
     run->r[GPR_RCX] = (run->r[GPR_RCX] & ~mask) | count;
+    fake_retire_branch(run);
     return jump_relative(run, insn, 1, count != 0);
 }
 
@@ -377,8 +378,10 @@ static enum fakestep execute(struct fakerun *run, struct fakeinsn *insn)
         return alu_opcode(run, insn);
     if (op >= 0x40 && op < 0x60)
         return inc_dec_push_pop(run, insn);
-    if (op >= 0x70 && op < 0x80)
+    if (op >= 0x70 && op < 0x80) {
+        fake_retire_branch(run);
         return jump_relative(run, insn, 1, fake_condition(run->rflags, op & 15));
+    }
     if (op == 0x80 || op == 0x81 || op == 0x83)
         return group1(run, insn);
     if ((op >= 0x84 && op <= 0x8b) || op == 0x8d)

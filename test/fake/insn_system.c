@@ -305,6 +305,7 @@ enum fakestep fake_two_byte(struct fakerun *run, struct fakeinsn *insn)
 
     if (op >= 0x80 && op < 0x90) {
         uint32_t offset = fake_immediate(insn, insn->size);
+        fake_retire_branch(run);
         if (!fake_condition(run->rflags, op & 15))
             return FAKE_DONE;
         run->rip += insn->at + (insn->size == 2 ? (uint32_t)(int16_t)offset : offset);

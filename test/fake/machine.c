@@ -9,6 +9,7 @@
 #include "hv/chunk.h"
 #include "hv/input.h"
 #include "hv/mem.h"
+#include "hv/position.h"
 #include "hv/record.h"
 #include "hv/replay.h"
 #include "hv/replay_log.h"
@@ -60,6 +61,7 @@ struct fake_machine_config fake_machine_defaults(const struct fake_guest *guest,
                                         .chaos = 60,
                                         .pause_limit = 8,
                                         .chunk_pages = 32,
+                                        .skid = 4,
                                         .spare_frames = 64};
 }
 
@@ -182,6 +184,7 @@ static void make_vm(struct machine *m, enum vm_mode mode)
     vm->chunk_ticks = c->chunk_ticks;
     vm->chunk_min = c->chunk_min;
     vm->rep_step = 3;
+    vm->skid = c->skid;
     vm->chaos = c->chaos;
     vm->verify = true;
     vm->limit = c->limit;
@@ -233,6 +236,7 @@ static void make_vmcs(struct vcpu *vcpu)
 
     fill_caps(&caps);
     vmx_policy_chunks(&policy);
+    policy.count_branches = vcpu->vm->counts_branches;
     HV_CHECK(vmx_controls_compute(&caps, &policy, &vmx->controls, &refusal));
     vmx->has_tsc_aux = vmx->invept_single = true;
     vmcs_write(VMCS_PIN_CONTROLS, vmx->controls.word[VMX_WORD_PIN]);
@@ -246,6 +250,18 @@ static void make_vmcs(struct vcpu *vcpu)
     vmcs_write(VMCS_GUEST_DR7, 0x400);
     vmx_guest_take_msrs(vmx);
     vmx_set_eptp(vmx, vcpu->eptp);
+    if (vcpu->vm->counts_branches)
+        vmx_pmu_begin(vmx, &vcpu->vm->pmu);
+}
+
+static void choose_way(struct machine *m)
+{
+    struct vmx_caps caps;
+    struct vmx_pmu pmu;
+
+    fill_caps(&caps);
+    fakepmu_find(&m->config->model, &caps, &pmu);
+    position_choose_way(m->vm, &pmu);
 }
 
 static void vcpu_task(void *context)
@@ -378,6 +394,7 @@ static void fill_result(struct machine *m)
         const struct vcpu *vcpu = vm->vcpus[i];
         result->state[i] = vm->mode == VM_RUN ? *vcpu->state : *vcpu->saved;
         result->instructions += m->cpu[i]->instructions;
+        result->pmu_interrupts += m->cpu[i]->pmu.interrupts;
         for (uint32_t j = 0; j < REC_COUNT_MAX; j++)
             result->counters[j] += vcpu->counters[j];
         result->counters[REC_COUNT_COPIES] += vcpu->view.counters.copies;
@@ -418,6 +435,7 @@ struct fake_result *fake_record(const struct fake_machine_config *config)
 
     begin(&m, config);
     make_vm(&m, VM_RECORD);
+    choose_way(&m);
     m.writer_buffer = malloc(WRITER_BYTES);
     HV_CHECK(m.writer_buffer);
     log_writer_init(&m.writer, m.writer_buffer, WRITER_BYTES, 1024);
@@ -463,6 +481,7 @@ struct fake_result *fake_replay(const struct fake_machine_config *config)
     begin(&m, config);
     make_vm(&m, VM_REPLAY);
     read_log(&m, &mem);
+    choose_way(&m);
     run_tasks(&m);
     replay_take_outcome(m.vm);
     fill_result(&m);
@@ -502,6 +521,7 @@ struct fake_bench *fake_bench_new(const struct fake_machine_config *config)
     HV_CHECK(bench);
     begin(m, config);
     make_vm(m, VM_RECORD);
+    choose_way(m);
     if (config->prepare)
         config->prepare(m->vm, config->context);
     fakecpu_this = m->cpu[0];

@@ -16,6 +16,7 @@ struct fake_machine_config {
     struct fakecpu_model model;
     uint64_t seed; /* of switching between tasks, and of chunk lengths */
     uint32_t chunk_ticks, chunk_min, chaos, pause_limit;
+    uint32_t skid;         /* of the first guess, branches; the processor's own is in `model` */
     uint32_t chunk_pages;  /* most pages that a chunk may change */
     uint32_t spare_frames; /* beyond the least that order_init() takes */
     bool threads;          /* not switched in one thread */
@@ -40,6 +41,7 @@ struct fake_result {
     uint64_t commits, digest;         /* the running one */
     uint64_t counters[REC_COUNT_MAX]; /* of all vCPUs together */
     uint64_t instructions;            /* executed, those of squashed chunks too */
+    uint64_t pmu_interrupts;          /* of all processors */
     uint32_t console_bytes;
     uint8_t console[FAKE_CONSOLE_MAX];
     bool diverged;

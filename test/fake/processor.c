@@ -230,6 +230,13 @@ static void scramble_flags(struct fakerun *run)
         run->rflags = (run->rflags & ~arithmetic) | (fake_random(&run->cpu->random) & arithmetic);
 }
 
+static void counter_interrupt(struct fakerun *run)
+{
+    if (run->in_rep)
+        set_rf(run, true);
+    fake_exit(run, VMX_EXIT_EXTERNAL_INTERRUPT, 0, 0);
+}
+
 /* What comes before the instruction at RIP, in order of priority. True: an exit. */
 static bool before_instruction(struct fakerun *run)
 {
@@ -252,6 +259,8 @@ static bool before_instruction(struct fakerun *run)
         fake_exit(run, VMX_EXIT_NMI_WINDOW, 0, 0);
     else if ((primary & PRIMARY_INTERRUPT_WINDOW) && !shadows && (run->rflags & RFLAGS_IF))
         fake_exit(run, VMX_EXIT_INTERRUPT_WINDOW, 0, 0);
+    else if (cpu->pmu.waits)
+        counter_interrupt(run);
     else if (fakecpu_chance(cpu, cpu->model.host_events))
         host_event(run);
     else if (breakpoint_here(run))
@@ -268,6 +277,7 @@ static void spend(struct fakerun *run)
         ticks += fake_random(&cpu->random) % (cpu->model.slow_ticks + 1);
     run->timer -= MIN(run->timer, ticks);
     cpu->instructions++;
+    fakepmu_move(&cpu->pmu);
     __atomic_fetch_add(cpu->clock, ticks, __ATOMIC_RELAXED);
 }
 

@@ -13,6 +13,7 @@
 
 #include "hv/base/types.h"
 #include "test/fake/tlb.h"
+#include "vmx/pmu.h"
 
 /* How one processor differs from another. Rates are out of 1000. */
 struct fakecpu_model {
@@ -23,12 +24,27 @@ struct fakecpu_model {
     uint32_t slow;        /* per instruction: it takes up to slow_ticks more */
     uint32_t slow_ticks;
     bool accessed_on_violation; /* an EPT violation may leave A bits behind */
+    bool pmu;                   /* it has one, see vmx/pmu.h */
+    bool deaf;                  /* its overflows do not interrupt */
+    uint32_t skid;              /* an overflow interrupts up to so many instructions later */
     bool rep_cut_sets_rf;       /* RF as saved by a timer or window exit between two iterations */
 };
 
 #define FAKECPU_XSTATE_BYTES 832u
 #define FAKECPU_MSRS         8u
 #define FAKECPU_VMCS_FIELDS  0x7000u
+
+#define FAKEPMU_WIDTH 48u
+#define FAKEPMU_EVENT 0x11c4u /* BR_INST_RETIRED.COND */
+
+/* Counter 0 of the PMU and what it needs of the local APIC. */
+struct fakepmu {
+    uint64_t select, counter, global;
+    bool open;     /* the LVT entry is not masked */
+    uint32_t late; /* instructions until the interrupt comes, 0: none is on its way */
+    bool waits;    /* it has come, and no one has taken it */
+    uint64_t interrupts;
+};
 
 struct fakecpu {
     uint32_t index;
@@ -40,6 +56,7 @@ struct fakecpu {
     uint64_t msr[FAKECPU_MSRS];
     uint64_t cr2, dr0, xcr0;
     uint8_t xstate[FAKECPU_XSTATE_BYTES];
+    struct fakepmu pmu;
     bool interrupts_open; /* the host's RFLAGS.IF */
     uint32_t kick;        /* atomic: an interrupt from another processor waits */
     uint64_t timer;       /* TSC when the local APIC's timer fires, 0: off */
@@ -59,6 +76,9 @@ extern void (*fakecpu_yield)(void);
 struct fakecpu *fakecpu_new(uint32_t index, uint32_t pages, const struct fakecpu_model *model,
                             uint64_t *clock);
 void fakecpu_delete(struct fakecpu *cpu);
+
+/* What the hypervisor finds on such a processor. */
+void fakepmu_find(const struct fakecpu_model *model, const struct vmx_caps *caps, struct vmx_pmu *pmu);
 
 /* The next number of a splitmix64 generator. */
 uint64_t fake_random(uint64_t *state);

@@ -53,6 +53,13 @@ enum fakestep {
 /* Ends the stay. The caller has set further fields. Always returns FAKE_EXIT. */
 enum fakestep fake_exit(struct fakerun *run, uint32_t reason, uint64_t qualification, uint32_t length);
 
+/* ---- The PMU (pmu.c) ---- */
+
+/* A conditional branch retires. */
+void fake_retire_branch(struct fakerun *run);
+/* An instruction is done: an interrupt on its way comes nearer. */
+void fakepmu_move(struct fakepmu *pmu);
+
 /* ---- Memory (memory.c): false after an EPT violation, which is an exit ---- */
 
 bool fake_read(struct fakerun *run, uint32_t linear, void *data, uint32_t bytes);
