@@ -108,7 +108,8 @@ void prepare_cpus(struct hv_state *hv)
     report_fill(&hv->report, &input);
     if (report_good(&hv->report)) {
         hv->report.mtf = probe_mtf(&hv->report.caps, &hv->mem);
-        if (hv->report.pmu.lack == VMX_PMU_LACKS_NOTHING && !probe_pmu(&hv->report.pmu)) {
+        if (hv->report.pmu.lack == VMX_PMU_LACKS_NOTHING &&
+            !probe_pmu(&hv->report.pmu, &hv->report.caps, &hv->mem)) {
             hv->report.pmu.lack = VMX_PMU_LACKS_RIGHT_COUNTS;
         }
     }

@@ -14,6 +14,8 @@
 #define BOUND_TICKS UINT64_C(10000000) /* TSC ticks: far more than the guest needs */
 #define TRIES       16u                /* interrupts of the host may come between */
 #define BRANCHES    1000u              /* what a sound counter counts */
+#define SLICE_TICKS 64u                /* TSC ticks by which the guest's slices of time grow */
+#define SLICES      256u
 
 struct throw_away {
     struct vmx_page vmxon;
@@ -24,6 +26,9 @@ struct throw_away {
     struct vmx_controls controls;
     struct vmx_guest_state state;
     struct vmx_vcpu vcpu;
+    const struct vmx_pmu *pmu; /* what is counted, or NULL */
+    enum probe_mtf mtf;
+    bool counts_right;
 };
 
 /* What VMX operation and exits change on this CPU (SDM 3C 24.7, 28.5). */
@@ -71,8 +76,6 @@ static void make_guest(struct throw_away *guest, const struct vmx_caps *caps)
     struct vmx_vcpu *vcpu = &guest->vcpu;
     struct vmx_guest_state *state = &guest->state;
 
-    memset(guest->code, HLT, PAGE_SIZE);
-    memset(guest->code, NOP, NOPS);
     ept_view_init(&guest->ept, guest->tables, PAGE_SIZE, 0);
     ept_map(&guest->ept, 0, hpa((uint64_t)guest->code), false);
     vmx_vcpu_init(vcpu, caps, &guest->controls, &guest->pages, 1);
@@ -97,8 +100,9 @@ static void open_interrupts(void)
     cpu_cli();
 }
 
-static enum probe_mtf try_it(struct vmx_vcpu *vcpu)
+static void try_mtf(struct throw_away *guest)
 {
+    struct vmx_vcpu *vcpu = &guest->vcpu;
     struct vmx_exit exit;
 
     for (unsigned i = 0; i < TRIES; i++) {
@@ -106,7 +110,7 @@ static enum probe_mtf try_it(struct vmx_vcpu *vcpu)
         vmx_invept_single(vcpu, vcpu->eptp);
         vmx_enter(vcpu, &exit);
         if (exit.entry_failed) {
-            return PROBE_MTF_UNKNOWN;
+            return;
         }
         if (exit.reason == VMX_EXIT_EXTERNAL_INTERRUPT) {
             open_interrupts();
@@ -115,49 +119,102 @@ static enum probe_mtf try_it(struct vmx_vcpu *vcpu)
         }
     }
     if (exit.reason == VMX_EXIT_MONITOR_TRAP_FLAG && vmx_get_rip(vcpu) == 1) {
-        return PROBE_MTF_WORKS;
+        guest->mtf = PROBE_MTF_WORKS;
+    } else if (exit.reason == VMX_EXIT_HLT) {
+        /* It has run on to the HLT: so the guest was one, and only the flag failed. */
+        guest->mtf = PROBE_MTF_DOES_NOTHING;
     }
-    /* It has run on to the HLT: so the guest was one, and only the flag failed. */
-    return exit.reason == VMX_EXIT_HLT ? PROBE_MTF_DOES_NOTHING : PROBE_MTF_UNKNOWN;
 }
 
-static enum probe_mtf run_guest(struct throw_away *guest, const struct vmx_caps *caps)
+/* The loop, cut into slices: neither the entries and exits nor the branches between them may count. */
+static void try_pmu(struct throw_away *guest)
 {
-    enum probe_mtf result;
+    struct vmx_vcpu *vcpu = &guest->vcpu;
+    struct vmx_exit exit;
 
-    if (vmx_cpu_on(caps, guest->vmxon) != VMX_ON_OK) {
-        return PROBE_MTF_UNKNOWN;
+    vmx_pmu_begin(vcpu, guest->pmu);
+    for (uint32_t i = 1; i <= SLICES; i++) {
+        vmx_set_timer(vcpu, i * SLICE_TICKS >> vcpu->timer_shift);
+        vmx_invept_single(vcpu, vcpu->eptp);
+        vmx_enter(vcpu, &exit);
+        if (exit.entry_failed || exit.reason == VMX_EXIT_HLT) {
+            break;
+        }
+        if (exit.reason == VMX_EXIT_EXTERNAL_INTERRUPT) {
+            open_interrupts();
+        }
     }
-    make_guest(guest, caps);
-    result = try_it(&guest->vcpu);
-    vmx_invept_single(&guest->vcpu, guest->vcpu.eptp);
-    vmx_vcpu_clear(&guest->vcpu);
-    vmx_cpu_off();
-    return result;
+    guest->counts_right =
+        !exit.entry_failed && exit.reason == VMX_EXIT_HLT && vmx_pmu_count(vcpu) == BRANCHES;
+    vmx_pmu_end(vcpu);
+}
+
+/* Runs `attempt` with the guest on this CPU, and puts all back. False: that could not be. */
+static bool with_guest(struct throw_away *guest, const struct vmx_caps *caps,
+                       void (*attempt)(struct throw_away *guest))
+{
+    struct host_registers host;
+    bool on;
+
+    keep_host(&host);
+    on = vmx_cpu_on(caps, guest->vmxon) == VMX_ON_OK;
+    if (on) {
+        make_guest(guest, caps);
+        attempt(guest);
+        vmx_invept_single(&guest->vcpu, guest->vcpu.eptp);
+        vmx_vcpu_clear(&guest->vcpu);
+        vmx_cpu_off();
+    }
+    put_host_back(&host);
+    return on;
+}
+
+/* Memory and controls; what is taken from the copy `scratch` is still free in the original. */
+static bool prepare_guest(struct throw_away *guest, const struct vmx_caps *caps, struct mem *scratch)
+{
+    struct vmx_policy policy;
+    struct vmx_refusal refusal;
+
+    vmx_policy_run(&policy);
+    policy.count_branches = guest->pmu != NULL;
+    if (!vmx_controls_compute(caps, &policy, &guest->controls, &refusal) || !take_memory(guest, scratch)) {
+        return false;
+    }
+    memset(guest->code, HLT, PAGE_SIZE);
+    return true;
 }
 
 enum probe_mtf probe_mtf(const struct vmx_caps *caps, const struct mem *mem)
 {
-    struct mem scratch = *mem; /* what is taken from the copy is still free in the original */
+    struct mem scratch = *mem;
     struct throw_away guest;
-    struct vmx_policy policy;
-    struct vmx_refusal refusal;
-    struct host_registers host;
-    enum probe_mtf result;
 
     if (!vmx_has(caps, VMX_HAS_MTF)) {
         return PROBE_MTF_ABSENT;
     }
     memset(&guest, 0, sizeof(guest));
-    vmx_policy_run(&policy);
-    if (!vmx_controls_compute(caps, &policy, &guest.controls, &refusal) || !take_memory(&guest, &scratch)) {
+    if (!prepare_guest(&guest, caps, &scratch)) {
         return PROBE_MTF_UNKNOWN;
     }
+    memset(guest.code, NOP, NOPS);
     guest.controls.word[VMX_WORD_PRIMARY] |= PRIMARY_MONITOR_TRAP_FLAG;
-    keep_host(&host);
-    result = run_guest(&guest, caps);
-    put_host_back(&host);
-    return result;
+    return with_guest(&guest, caps, try_mtf) ? guest.mtf : PROBE_MTF_UNKNOWN;
+}
+
+static bool counts_in_guest(const struct vmx_pmu *pmu, const struct vmx_caps *caps, const struct mem *mem)
+{
+    /* MOV CX, BRANCHES; LOOP to itself; then HLT */
+    static const uint8_t code[] = {0xB9, BRANCHES & 0xFF, BRANCHES >> 8, 0xE2, 0xFE};
+    struct mem scratch = *mem;
+    struct throw_away guest;
+
+    memset(&guest, 0, sizeof(guest));
+    guest.pmu = pmu;
+    if (!prepare_guest(&guest, caps, &scratch)) {
+        return false;
+    }
+    memcpy(guest.code, code, sizeof(code));
+    return with_guest(&guest, caps, try_pmu) && guest.counts_right;
 }
 
 /* Straight code but for the loop's branch. */
@@ -172,7 +229,8 @@ static uint64_t count_branches(void)
     return rdmsr(IA32_PMC0);
 }
 
-bool probe_pmu(const struct vmx_pmu *pmu)
+/* In the hypervisor, where it is simplest; false also where an MSR refuses what it should take. */
+static bool counts_here(const struct vmx_pmu *pmu)
 {
     uint64_t select = pmu->select | PERFEVTSEL_USR | PERFEVTSEL_OS | PERFEVTSEL_EN;
     uint64_t flags = irq_save(), debugctl = rdmsr(IA32_DEBUGCTL);
@@ -186,4 +244,9 @@ bool probe_pmu(const struct vmx_pmu *pmu)
     wrmsr(IA32_DEBUGCTL, debugctl);
     irq_restore(flags);
     return right;
+}
+
+bool probe_pmu(const struct vmx_pmu *pmu, const struct vmx_caps *caps, const struct mem *mem)
+{
+    return counts_here(pmu) && counts_in_guest(pmu, caps, mem);
 }

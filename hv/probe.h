@@ -24,9 +24,10 @@ enum probe_mtf {
 enum probe_mtf probe_mtf(const struct vmx_caps *caps, const struct mem *mem);
 
 /*
- * Whether the counter of conditional branches counts a known loop right, several times. `pmu` lacks nothing.
- * Under another hypervisor it may not. The counter is off afterwards.
+ * Whether the counter of conditional branches counts a known loop right, here and in a throw-away guest that
+ * runs in slices, as probe_mtf() has one. `pmu` lacks nothing, but under another hypervisor it may count
+ * wrong. The counter is off afterwards.
  */
-bool probe_pmu(const struct vmx_pmu *pmu);
+bool probe_pmu(const struct vmx_pmu *pmu, const struct vmx_caps *caps, const struct mem *mem);
 
 #endif
