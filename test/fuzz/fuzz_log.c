@@ -79,9 +79,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     f.size = f.number = 0;
     if (data[0] % ARRAY_LEN(types))
-        forge_header(&f, MAX_VCPUS);
+        forge_counting_header(&f, MAX_VCPUS, data[0] >> 7);
     if (types[data[0] % ARRAY_LEN(types)] == LOG_TYPE_COMMITS)
-        forge_commits(&f, 1, data[1], data + 2, size - 2);
+        forge_flagged_commits(&f, data[0] >> 7, 1, data[1], data + 2, size - 2);
     else
         forge_block(&f, types[data[0] % ARRAY_LEN(types)], 0, data + 1, (uint32_t)size - 1);
     read_log(f.bytes, f.size);

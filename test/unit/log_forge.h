@@ -59,13 +59,14 @@ static inline void forge_block_of(struct forge *f, uint16_t type, const struct f
     forge_block(f, type, 0, payload->bytes, (uint32_t)payload->size);
 }
 
-static inline void forge_header(struct forge *f, uint32_t vcpus)
+/* A HEADER of minor version 0; or, where positions count `event`, of minor version 2. */
+static inline void forge_counting_header(struct forge *f, uint32_t vcpus, uint8_t event)
 {
     struct forge p = {.size = 0};
 
-    forge_number(&p, 1, 2); /* major */
-    forge_number(&p, 0, 2); /* minor */
-    forge_number(&p, 1, 4); /* semantics */
+    forge_number(&p, 1, 2);             /* major */
+    forge_number(&p, event ? 2 : 0, 2); /* minor */
+    forge_number(&p, 1, 4);             /* semantics */
     forge_number(&p, vcpus, 4);
     forge_number(&p, 1, 4);       /* CPUID model */
     forge_number(&p, 1 << 20, 8); /* memory */
@@ -77,11 +78,20 @@ static inline void forge_header(struct forge *f, uint32_t vcpus)
     forge_number(&p, 0, 2);       /* build id length */
     forge_number(&p, 0, 8);       /* TSC rate */
     forge_number(&p, 0, 8);       /* seed */
+    if (event) {
+        forge_number(&p, 0, 8); /* host traits */
+        forge_number(&p, event, 1);
+    }
     forge_block_of(f, 0x0001, &p);
 }
 
-static inline void forge_commits(struct forge *f, uint64_t first, uint32_t count, const void *records,
-                                 size_t length)
+static inline void forge_header(struct forge *f, uint32_t vcpus)
+{
+    forge_counting_header(f, vcpus, 0);
+}
+
+static inline void forge_flagged_commits(struct forge *f, uint16_t flags, uint64_t first, uint32_t count,
+                                         const void *records, size_t length)
 {
     struct forge p = {.size = 0};
 
@@ -90,7 +100,13 @@ static inline void forge_commits(struct forge *f, uint64_t first, uint32_t count
     forge_number(&p, count, 4);
     memcpy(p.bytes + p.size, records, length);
     p.size += length;
-    forge_block_of(f, 0x0002, &p);
+    forge_block(f, 0x0002, flags, p.bytes, (uint32_t)p.size);
+}
+
+static inline void forge_commits(struct forge *f, uint64_t first, uint32_t count, const void *records,
+                                 size_t length)
+{
+    forge_flagged_commits(f, 0, first, count, records, length);
 }
 
 static inline void forge_trailer(struct forge *f, unsigned vcpus, uint64_t commits)

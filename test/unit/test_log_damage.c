@@ -342,6 +342,40 @@ static void headers_of_other_minor_versions(void **state)
     }
 }
 
+/* The flag of COMMITS is there if the HEADER names an event, known or not, and no other flag ever is. */
+static void flags_of_commits(void **state)
+{
+    static const uint16_t flags[] = {0, 1, 2, 3, 0x8000, 0x8001};
+    /* vCPU 0, POSITION: rip 0, rflags 2, duration 0, two checks, branches 150 */
+    static const uint8_t record[] = {0x00, 0, 0, 0, 2, 0, 1, 1, 1, 1, 2, 2, 2, 2, 0xac, 0x02};
+
+    (void)state;
+    for (unsigned event = 0; event < 3; event++) {
+        for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+            struct forge f = {.size = 0};
+            struct log_reader r;
+            struct log_block block;
+            struct log_commits it;
+            struct rec_commit commit;
+
+            forge_counting_header(&f, 1, (uint8_t)event);
+            forge_flagged_commits(&f, flags[i], 1, 1, record, sizeof record - (event ? 0 : 2));
+            if (flags[i] != (event != 0)) {
+                refused(&f, LOG_ERROR_FLAGS);
+                continue;
+            }
+            log_reader_init(&r);
+            assert_int_equal(log_reader_next(&r, f.bytes, f.size, &block), LOG_BLOCK);
+            assert_int_equal(log_reader_next(&r, f.bytes, f.size, &block), LOG_BLOCK);
+            log_commits_begin(&it, &r, &block);
+            assert_int_equal(log_commits_next(&it, &commit), LOG_COMMIT);
+            assert_int_equal(commit.chunk.flags, event ? REC_F_BRANCHES : 0);
+            assert_int_equal(commit.chunk.position.branches, event ? 150 : 0);
+            assert_int_equal(log_commits_next(&it, &commit), LOG_COMMITS_END);
+        }
+    }
+}
+
 static void bad_records_are_refused(void **state)
 {
     static const struct {
@@ -514,6 +548,7 @@ int main(void)
         cmocka_unit_test(forged_lengths_are_refused),
         cmocka_unit_test(bad_headers_are_refused),
         cmocka_unit_test(headers_of_other_minor_versions),
+        cmocka_unit_test(flags_of_commits),
         cmocka_unit_test(bad_records_are_refused),
         cmocka_unit_test(too_many_events_are_refused),
         cmocka_unit_test(bad_trailers_are_refused),
