@@ -34,6 +34,7 @@ enum apic_register {
 #define TIMER_DIVIDE_BY_1 0xBu
 
 #define ICR_FIXED       0x000u
+#define ICR_NMI         0x400u
 #define ICR_INIT        0x500u
 #define ICR_STARTUP     0x600u
 #define ICR_PENDING     0x1000u
@@ -126,6 +127,11 @@ void ipi_send(unsigned cpu, uint8_t vector)
 void ipi_send_others(uint8_t vector)
 {
     icr_write(0, ICR_OTHERS | ICR_FIXED | ICR_ASSERT | vector);
+}
+
+void ipi_send_nmi(unsigned cpu)
+{
+    icr_write(cpu_apic_id(cpu), ICR_NMI | ICR_ASSERT);
 }
 
 void ipi_init(uint32_t id)

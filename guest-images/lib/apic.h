@@ -28,6 +28,9 @@ void ipi_send(unsigned cpu, uint8_t vector);
 /* Sends a fixed interrupt to every CPU but the sender, by the shorthand. */
 void ipi_send_others(uint8_t vector);
 
+/* Sends an NMI, to the sender itself too. */
+void ipi_send_nmi(unsigned cpu);
+
 /* INIT, and start at the page address >> 12 (SDM 3A 8.4.4), by APIC ID. */
 void ipi_init(uint32_t apic_id);
 void ipi_startup(uint32_t apic_id, uint8_t page);
