@@ -264,6 +264,39 @@ static bool set_chaos(struct hv_options *o, struct text t)
     return parse_u32(t, 0, 90, &o->chaos);
 }
 
+/* Kinds between commas, `all`, or `none`. */
+static bool set_noise(struct hv_options *o, struct text t)
+{
+    static const struct {
+        const char *name;
+        uint32_t kinds;
+    } kinds[] = {{"none", 0},
+                 {"squash", NOISE_SQUASH},
+                 {"delay", NOISE_DELAY},
+                 {"interrupt", NOISE_INTERRUPT},
+                 {"token", NOISE_TOKEN},
+                 {"all", NOISE_ALL}};
+    const char *end = t.at + t.size;
+    uint32_t noise = 0;
+
+    for (;;) {
+        const char *comma = memchr(t.at, ',', (size_t)(end - t.at));
+        size_t i = 0;
+
+        t.size = (size_t)((comma ? comma : end) - t.at);
+        while (i < ARRAY_LEN(kinds) && !text_is(t, kinds[i].name))
+            i++;
+        if (i == ARRAY_LEN(kinds))
+            return false;
+        noise |= kinds[i].kinds;
+        if (!comma)
+            break;
+        t.at = comma + 1;
+    }
+    o->noise = noise;
+    return true;
+}
+
 static bool set_count(struct hv_options *o, struct text t)
 {
     return parse_u32(t, 1, UINT32_MAX, &o->count);
@@ -328,6 +361,7 @@ static const struct {
     {"selftest", set_selftest}, {"limit", set_limit},
     {"limit-ms", set_limit_ms}, {"count", set_count},
     {"seconds", set_seconds},   {"pmu", set_pmu},
+    {"noise", set_noise},
 };
 
 struct hv_options cmdline_defaults(void)

@@ -6,6 +6,7 @@
 #define RV_HV_CMDLINE_H
 
 #include "hv/base/types.h"
+#include "hv/noise.h"
 
 enum hv_mode {
     MODE_RECORD, /* the default */
@@ -53,6 +54,7 @@ struct hv_options {
     uint32_t chaos;        /* seeded variation of the chunk length, percent, 0 to 90 */
     uint32_t baud;         /* of COM1 */
     uint64_t seed;
+    uint32_t noise;    /* NOISE_*: what else the seed stirs up in recordings */
     uint64_t limit;    /* recording: ends with this commit; 0: no limit */
     uint32_t limit_ms; /* recording, run: ends after so many milliseconds; 0: no limit */
     uint32_t count;    /* mode=soak: rounds, 0: no limit */

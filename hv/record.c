@@ -1,11 +1,12 @@
 #include "hv/record.h"
 
-#include "drivers/vdev/random.h"
 #include "hv/access.h"
 #include "hv/acts.h"
 #include "hv/base/check.h"
 #include "hv/chunk.h"
+#include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/trap.h"
 #include "hv/exits.h"
 #include "hv/phase.h"
 #include "hv/position.h"
@@ -18,8 +19,6 @@
 #define STEP_FIRST            2u /* preemption timer ticks: the least that lets an instruction run */
 #define STEP_TRIES            256u
 #define UNCUT_BOUND           64u /* chunks in a row that find no place to end */
-#define LATE_EVERY            8u  /* with chaos, about one chunk in this many begins late */
-#define LATE_PAUSES           64u /* by at most this many PAUSEs for each percent of chaos */
 
 /* ---- Begin ---- */
 
@@ -47,22 +46,9 @@ static bool wait_for_room(struct vcpu *vcpu)
     return !vm_stopping(vm);
 }
 
-/*
- * Chunks that end by exits of their own have no length for chaos to vary: some begin late instead, so that
- * another seed gives another order to guests that never see the timer, too.
- */
-static void begin_late(struct vcpu *vcpu)
+static void wait(struct vcpu *vcpu, uint64_t pauses)
 {
-    struct vrandom random = {.state = vcpu->noise};
-    uint64_t choice;
-
-    if (vcpu->vm->chaos == 0)
-        return;
-    choice = vrandom_next(&random);
-    vcpu->noise = random.state;
-    if (choice % LATE_EVERY != 0)
-        return;
-    for (uint64_t pauses = choice / LATE_EVERY % (LATE_PAUSES * vcpu->vm->chaos); pauses > 0; pauses--)
+    while (pauses-- > 0 && !vm_stopping(vcpu->vm))
         cpu_pause();
 }
 
@@ -101,15 +87,9 @@ static void gather_events(struct vcpu *vcpu)
 static uint32_t choose_length(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
-    uint64_t length = vcpu->length;
+    uint64_t length = noise_length(&vcpu->noise, vcpu->length);
     uint64_t deadline = vlapic_next_deadline(&vcpu->state->lapic);
 
-    if (vm->chaos) {
-        struct vrandom random = {.state = vcpu->noise};
-        uint64_t spread = length * vm->chaos / 100;
-        length = length - spread + (spread ? vrandom_next(&random) % (2 * spread + 1) : 0);
-        vcpu->noise = random.state;
-    }
     /* Not far past the APIC timer, which is looked at when a chunk begins. */
     if (deadline != VLAPIC_NEVER)
         length = MIN(length, deadline - MIN(vcpu->time_base, deadline));
@@ -194,11 +174,28 @@ static enum chunk_stop leave_rep(struct vcpu *vcpu, enum chunk_stop stop)
     return stop;
 }
 
+/* Runs the chunk's length; the host may be interrupted meanwhile, which must leave no trace. */
+static enum chunk_stop run_length(struct vcpu *vcpu)
+{
+    uint32_t length = choose_length(vcpu);
+    uint64_t interrupt = noise_interrupt(&vcpu->noise, (uint64_t)length << vcpu->vmx.timer_shift);
+    enum chunk_stop stop;
+
+    if (interrupt == 0)
+        apic_send_fixed(vcpu->cpu, VECTOR_KICK);
+    else if (interrupt != NOISE_NO_INTERRUPT)
+        apic_timer_arm(rdtsc() + interrupt);
+    stop = chunk_run(vcpu, length);
+    if (interrupt != NOISE_NO_INTERRUPT && interrupt != 0)
+        apic_timer_stop();
+    return stop;
+}
+
 /* Runs the chunk to its end. False: it has to be squashed (no page to write to, at a place that cannot be
  * cut). */
 static bool run_to_end(struct vcpu *vcpu)
 {
-    enum chunk_stop stop = chunk_run(vcpu, choose_length(vcpu));
+    enum chunk_stop stop = run_length(vcpu);
 
     stop = leave_rep(vcpu, step_to_cut(vcpu, stop));
     if (stop == CHUNK_ENDED)
@@ -234,6 +231,7 @@ static void fill_record(struct vcpu *vcpu, struct commit_slot *slot, uint64_t se
 
 static bool enter_commit(struct vcpu *vcpu, uint64_t *seq)
 {
+    wait(vcpu, noise_delay(&vcpu->noise));
     while (!vm_stopping(vcpu->vm)) {
         phase_enter(vcpu, REC_COUNT_TICKS_VALIDATE);
         if (view_validate(&vcpu->view) == VIEW_CONFLICT)
@@ -278,13 +276,36 @@ static bool commit(struct vcpu *vcpu, uint64_t digest)
     return true;
 }
 
+/* Waits for the token, with which nobody else commits. False: the machine stops. */
+static bool take_token(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+
+    /* The view holds nothing back meanwhile, which whoever has the token might need. */
+    order_rest(&vm->order, vcpu->index);
+    phase_enter(vcpu, REC_COUNT_TICKS_TOKEN);
+    while (!order_take_token(&vm->order, vcpu->index)) {
+        if (vm_stopping(vm))
+            return false;
+        cpu_pause();
+    }
+    vcpu->token = true;
+    return true;
+}
+
+static void drop_token(struct vcpu *vcpu)
+{
+    if (vcpu->token)
+        order_drop_token(&vcpu->vm->order, vcpu->index);
+    vcpu->token = false;
+}
+
 static void after_commit(struct vcpu *vcpu)
 {
     chunk_keep(vcpu);
     vcpu->counters[REC_COUNT_CHUNKS]++;
     vcpu->counters[REC_COUNT_CUTS] += vcpu->end == REC_END_POSITION;
-    if (vcpu->squashes >= SQUASHES_BEFORE_TOKEN)
-        order_drop_token(&vcpu->vm->order, vcpu->index);
+    drop_token(vcpu);
     vcpu->squashes = 0;
     vcpu->uncut = 0;
     vcpu->length = MIN(vcpu->length + vcpu->length / 4, vcpu->vm->chunk_ticks);
@@ -319,14 +340,8 @@ static bool after_squash(struct vcpu *vcpu)
         return true;
     if (vcpu->squashes == SQUASHES_BEFORE_TOKEN)
         vcpu->counters[REC_COUNT_TOKENS]++;
-    /* The view holds nothing back meanwhile, which whoever has the token might need. */
-    order_rest(&vm->order, vcpu->index);
-    phase_enter(vcpu, REC_COUNT_TICKS_TOKEN);
-    while (!order_take_token(&vm->order, vcpu->index)) {
-        if (vm_stopping(vm))
-            return false;
-        cpu_pause();
-    }
+    if (!take_token(vcpu))
+        return false;
     /* No other vCPU can squash it now, so it may as well get far. */
     if (vcpu->squashes == SQUASHES_BEFORE_TOKEN)
         vcpu->length = vm->chunk_ticks;
@@ -369,7 +384,7 @@ static bool record_chunk(struct vcpu *vcpu)
     digest = chunk_finish(vcpu);
     if (vcpu->end == REC_END_POSITION)
         vcpu->position.state_check = (uint32_t)(digest ^ digest >> 32);
-    if (commit(vcpu, digest)) {
+    if (!noise_squash(&vcpu->noise) && commit(vcpu, digest)) {
         after_commit(vcpu);
         return true;
     }
@@ -383,11 +398,13 @@ void record_vcpu(struct vcpu *vcpu)
     while (wait_for_room(vcpu)) {
         if (vcpu->state->activity != VCPU_RUNNING && !sleep_until_event(vcpu))
             break;
-        begin_late(vcpu);
+        wait(vcpu, noise_late(&vcpu->noise));
+        if (noise_token(&vcpu->noise) && !take_token(vcpu))
+            break;
         if (!record_chunk(vcpu))
             break;
     }
-    order_drop_token(&vcpu->vm->order, vcpu->index);
+    drop_token(vcpu);
     order_rest(&vcpu->vm->order, vcpu->index);
     phase_enter(vcpu, REC_COUNT_TICKS_SLEEP);
 }

@@ -181,10 +181,19 @@ static struct vcpu *make_vcpu(struct vm *vm, uint32_t index, struct mem *mem)
     vcpu_state_reset(vcpu->state, index, vm->seed);
     vm->dests[index] = vlapic_dest(&vcpu->state->lapic);
     vcpu->length = vm->chunk_ticks;
-    vcpu->noise = vm->noise_seed * 0x9e3779b97f4a7c15u + index + 1;
     if (vm->mode != VM_RUN && !make_view(vm, vcpu, mem))
         return NULL;
     return vcpu;
+}
+
+/* A seed alone asks for a recording of its own, too. */
+static void set_noise(struct vm *vm, const struct vm_config *config)
+{
+    const struct hv_options *options = config->options;
+    uint32_t chaos = options->chaos || !config->seed ? options->chaos : CHAOS_WITH_SEED;
+
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        noise_init(&vm->vcpus[i]->noise, config->seed, i, options->noise, chaos);
 }
 
 static bool make_vcpus(struct vm *vm, struct mem *mem)
@@ -247,7 +256,6 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->vcpu_count = config->vcpus;
     vm->memory_bytes = options->guest_memory;
     vm->tsc_hz = config->tsc_hz;
-    vm->noise_seed = config->seed;
     /* Recorded once, in the header; from then on everything random is a function of it. */
     vm->seed = vrandom_mix(config->seed, config->entropy);
     vm->pause_limit = options->pause;
@@ -256,8 +264,6 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->chunk_min = MIN(options->min_chunk, options->chunk);
     vm->rep_step = POSITION_REP_STEP;
     vm->skid = POSITION_SKID;
-    /* A seed alone asks for a recording of its own, too. */
-    vm->chaos = options->chaos || !config->seed ? options->chaos : CHAOS_WITH_SEED;
     vm->verify = options->verify;
     vm->limit = options->limit;
     vm->limit_ticks = config->tsc_hz / 1000 * options->limit_ms;
@@ -317,6 +323,7 @@ static enum machine_status build(struct vm *vm, const struct vm_config *config)
     if (!load(vm, guest, command_line, &loaded))
         return MACHINE_BAD_GUEST;
     set_entry(vm, &loaded);
+    set_noise(vm, config);
     make_header(vm, command_line);
     if (vm->mode == VM_REPLAY && !replay_log_fits_guest(&vm->replay.header, &vm->header))
         return MACHINE_BAD_LOG;

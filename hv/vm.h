@@ -12,6 +12,7 @@
 #include "drivers/vdev/ports.h"
 #include "ept/view.h"
 #include "hv/base/types.h"
+#include "hv/noise.h"
 #include "hv/vcpu_state.h"
 #include "replay/commit_ring.h"
 #include "replay/inbound.h"
@@ -73,15 +74,13 @@ struct vm {
     uint32_t vcpu_count;
     uint64_t memory_bytes;
     uint64_t tsc_hz;
-    uint64_t seed;       /* of the guest's random numbers */
-    uint64_t noise_seed; /* of the variation in recordings */
+    uint64_t seed; /* of the guest's random numbers */
     uint32_t pause_limit;
     uint32_t time_stride;
     uint64_t chunk_ticks; /* target length of a chunk, TSC ticks */
     uint64_t chunk_min;
     uint32_t rep_step;    /* preemption timer ticks, once the CPU's rate is known; see position.h */
     uint32_t skid;        /* branches, see POSITION_SKID */
-    uint32_t chaos;       /* percent of random variation in chunk lengths */
     bool verify;          /* digest every chunk */
     uint64_t limit;       /* recording: the commit that ends the guest; 0: none */
     uint64_t limit_ticks; /* record, run: host TSC ticks after which the guest ends; 0: none */
@@ -185,7 +184,8 @@ struct vcpu {
     uint64_t length;   /* of the next chunk */
     uint32_t squashes; /* in a row */
     uint32_t uncut;    /* of them, those that found no place to end */
-    uint64_t noise;    /* state of the length variation's generator */
+    struct noise noise;
+    bool token; /* it has the commit token */
 
     /* Replay. */
     uint64_t seq; /* of the chunk to replay; 0: none left */

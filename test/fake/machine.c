@@ -161,7 +161,7 @@ static void make_vcpu(struct machine *m, uint32_t index)
     memcpy(vcpu->saved, vcpu->state, sizeof(*vcpu->saved));
     vm->dests[index] = vlapic_dest(&vcpu->state->lapic);
     vcpu->length = vm->chunk_ticks;
-    vcpu->noise = m->config->seed * 77 + index;
+    noise_init(&vcpu->noise, m->config->seed, index, m->config->noise, m->config->chaos);
     vcpu->eptp = m->run_eptp;
     if (vm->mode != VM_RUN)
         make_view(m, vcpu);
@@ -185,7 +185,6 @@ static void make_vm(struct machine *m, enum vm_mode mode)
     vm->chunk_min = c->chunk_min;
     vm->rep_step = 3;
     vm->skid = c->skid;
-    vm->chaos = c->chaos;
     vm->verify = true;
     vm->limit = c->limit;
     vports_reset(&vm->ports);

@@ -19,6 +19,7 @@ struct fake_machine_config {
     uint32_t skid;         /* of the first guess, branches; the processor's own is in `model` */
     uint32_t chunk_pages;  /* most pages that a chunk may change */
     uint32_t spare_frames; /* beyond the least that order_init() takes */
+    uint32_t noise;        /* recording: NOISE_* */
     bool threads;          /* not switched in one thread */
     uint32_t input;        /* recording: bytes of console input, at random times */
     uint64_t limit;        /* recording: the commit that ends it, or 0 */

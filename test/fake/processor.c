@@ -202,11 +202,22 @@ static void set_rf(struct fakerun *run, bool set)
     run->rflags = set ? run->rflags | RFLAGS_RF : run->rflags & ~RFLAGS_RF;
 }
 
-static void host_event(struct fakerun *run)
+/* Whether another processor, or the timer, interrupts the host. */
+static bool host_interrupted(struct fakecpu *cpu)
+{
+    uint64_t now = __atomic_load_n(cpu->clock, __ATOMIC_RELAXED);
+    bool timer = cpu->timer && now >= cpu->timer;
+
+    if (timer)
+        cpu->timer = 0;
+    return __atomic_exchange_n(&cpu->kick, 0, __ATOMIC_ACQ_REL) || timer;
+}
+
+static void host_event(struct fakerun *run, bool interrupt)
 {
     if (run->in_rep)
         set_rf(run, true);
-    if (fake_random(&run->cpu->random) & 1)
+    if (!interrupt && fake_random(&run->cpu->random) & 1)
         exit_exception(run, VMX_EVENT_NMI << VMX_INFO_TYPE_SHIFT | VECTOR_NMI, 0);
     else
         fake_exit(run, VMX_EXIT_EXTERNAL_INTERRUPT, 0, 0);
@@ -243,6 +254,7 @@ static bool before_instruction(struct fakerun *run)
     struct fakecpu *cpu = run->cpu;
     uint64_t primary = cpu->vmcs[VMCS_PRIMARY_CONTROLS];
     uint32_t shadows = run->interruptibility & VMX_SHADOWS;
+    bool interrupt = false;
 
     if ((run->pending_debug & VMX_PENDING_DEBUG_BS) && !(shadows & VMX_BLOCKING_BY_MOV_SS)) {
         run->pending_debug = 0;
@@ -261,8 +273,8 @@ static bool before_instruction(struct fakerun *run)
         fake_exit(run, VMX_EXIT_INTERRUPT_WINDOW, 0, 0);
     else if (cpu->pmu.waits)
         counter_interrupt(run);
-    else if (fakecpu_chance(cpu, cpu->model.host_events))
-        host_event(run);
+    else if ((interrupt = host_interrupted(cpu)) || fakecpu_chance(cpu, cpu->model.host_events))
+        host_event(run, interrupt);
     else if (breakpoint_here(run))
         exit_debug(run, DR6_B0);
     return run->exited;

@@ -82,6 +82,15 @@ static void test_all_words(void **state)
     assert_int_equal(o.mode, MODE_RUN);
     assert_int_equal(o.log, LOG_NONE);
     assert_int_equal(o.end, END_BOCHS);
+    assert_int_equal(o.noise, 0);
+    good("noise=squash,token");
+    assert_int_equal(o.noise, NOISE_SQUASH | NOISE_TOKEN);
+    good("noise=delay,interrupt");
+    assert_int_equal(o.noise, NOISE_DELAY | NOISE_INTERRUPT);
+    good("noise=all");
+    assert_int_equal(o.noise, NOISE_ALL);
+    good("noise=all noise=none");
+    assert_int_equal(o.noise, 0);
     good("mode=soak count=12 seconds=0x3c");
     assert_int_equal(o.mode, MODE_SOAK);
     assert_int_equal(o.count, 12);
@@ -147,6 +156,10 @@ static void test_bad_values(void **state)
         "seconds=-1",
         "log=file",
         "log=memory",
+        "noise=",
+        "noise=squash,",
+        "noise=,squash",
+        "noise=squash,loud",
         "selftest=all",
     };
 

@@ -313,14 +313,54 @@ static void in_threads(void **state)
     }
 }
 
+/* All kinds of noise at once, and each alone: rare orders, and nothing of it in a replay. */
+static void noisy_recordings(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 10000; seed < 10060; seed++) {
+        struct fake_guest guest = guest_of(seed);
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+
+        config.noise = seed % 2 ? NOISE_ALL : UINT32_C(1) << seed / 2 % 4;
+        check_pair(&config);
+    }
+}
+
+/* What noise is for: with it there are squashes without conflicts, and chunks with the token. */
+static void noise_does_what_it_says(void **state)
+{
+    struct fake_guest guest = {.pieces = PIECES_PRIVATE, .calls = 18, .rounds = 6, .seed = 11000, .vcpus = 1};
+    struct fake_machine_config config = fake_machine_defaults(&guest, 11000);
+    struct fake_result *calm, *noisy;
+
+    (void)state;
+    config.model.host_events = 0;
+    calm = fake_record(&config);
+    config.noise = NOISE_ALL;
+    noisy = fake_record(&config);
+    assert_int_equal(calm->counters[REC_COUNT_SQUASHES], 0);
+    assert_int_equal(calm->counters[REC_COUNT_EXIT_INTERRUPT], 0);
+    assert_true(noisy->counters[REC_COUNT_SQUASHES] > 0);
+    assert_true(noisy->counters[REC_COUNT_SQUASH_OTHER] == noisy->counters[REC_COUNT_SQUASHES]);
+    assert_true(noisy->counters[REC_COUNT_EXIT_INTERRUPT] > 0);
+    fake_result_delete(calm);
+    fake_result_delete(noisy);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mixed_guests),        cmocka_unit_test(guests_of_one_kind),
-        cmocka_unit_test(guests_of_one_piece), cmocka_unit_test(chunks_do_not_show),
-        cmocka_unit_test(waking_each_other),   cmocka_unit_test(just_running),
-        cmocka_unit_test(short_of_memory),     cmocka_unit_test(console_input),
+        cmocka_unit_test(mixed_guests),
+        cmocka_unit_test(guests_of_one_kind),
+        cmocka_unit_test(guests_of_one_piece),
+        cmocka_unit_test(chunks_do_not_show),
+        cmocka_unit_test(waking_each_other),
+        cmocka_unit_test(just_running),
+        cmocka_unit_test(short_of_memory),
+        cmocka_unit_test(console_input),
         cmocka_unit_test(in_threads),
+        cmocka_unit_test(noisy_recordings),
+        cmocka_unit_test(noise_does_what_it_says),
     };
 
     if (argc > 1) {
