@@ -74,9 +74,10 @@ class Test:
                 options[name] = value
             else:
                 further.append(word)
-        self.console = self.path("console-%d" % self.runs)
-        command = [self.tools.retro, verb, "--json", "--console", self.console, "--timeout", str(self.limit),
-                   "--guest", self.guest(options["guest"])]
+        command = [self.tools.retro, verb, "--json", "--timeout", str(self.limit), "--guest", self.guest(options["guest"])]
+        if verb != "hunt":
+            self.console = self.path("console-%d" % self.runs)
+            command += ["--console", self.console]
         if options["emulator"]:
             command += ["--emulator", options["emulator"]]
         if options["machine-mem"]:
@@ -148,6 +149,37 @@ def step_record(test, words, may_fail):
         complete = subprocess.run([test.tools.retro, "verify", log], stdout=subprocess.DEVNULL,
                                   stderr=subprocess.DEVNULL, check=False).returncode == 0
         require(not complete or code == 5, "a recording that failed with %d left a complete log" % code)
+
+
+def step_hunt(test, words, _):
+    """Records by one seed after the other until the console matches; `diff` tells where that parts from another."""
+    log, options, further = test.path("%d.rvlog" % (len(test.logs) + 1)), {}, []
+    for word in words:
+        name, _, value = word.partition("=")
+        if name in ("match", "tries"):
+            options[name] = value
+        else:
+            further.append(word)
+    verdict = test.retro("hunt", further, test.machine() + ["--match", options["match"], "--tries", options["tries"],
+                                                            "--chunk", "3000", "--output", log])
+    if test.code != 0:
+        return
+    require(verdict["found"] and sum(end["count"] for end in verdict["ends"]) == verdict["recordings"],
+            "the hunt's table does not add up")
+    test.call([test.tools.retro, "console", log], GRACE)
+    require(re.search(options["match"], test.said), "what was found does not match")
+    test.console = None  # hunt shows none
+    test.logs.append(log)
+
+
+def step_part(test, _, __):
+    """The last two logs part somewhere, each is equal to itself."""
+    first, second = test.logs[-2:]
+    test.call([test.tools.retro, "diff", second, second], GRACE)
+    require(test.code == 0, "a log differs from itself")
+    test.call([test.tools.retro, "diff", "--guest", test.guest(), first, second], GRACE)
+    require(test.code == 2 and "the logs part at commit" in test.said, "diff does not see where two recordings part")
+    test.code = 0
 
 
 def step_run(test, words, may_fail):
@@ -286,6 +318,7 @@ def step_refused(test, words, _):
 
 
 STEPS = {"record": step_record, "run": step_run, "replay": step_replay, "soak": step_soak, "differ": step_differ,
+         "hunt": step_hunt, "part": step_part,
          "cuts": step_cuts, "refused": step_refused}
 
 

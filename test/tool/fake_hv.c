@@ -12,8 +12,9 @@
  * log to make; end=trailer|abort|none; status=NAME of the last line, none for no line; report=1 for a
  * replay's report (no commits); flip=memory|vcpu|console for a result that differs; noise=1 for firmware
  * text before the link; input=PATH to take console input, append it to PATH and go on until a byte 04 comes,
- * slow=N bytes of it each time; hang=1 to stay silent at the end instead of closing; linger=MS to wait at the
- * end.
+ * slow=N bytes of it each time; exit=N for the guest's status; lost=N for a line more on the console; odd=SEQ
+ * how=vcpu|events|time|end|position|registers|state|input|typed for a commit unlike the others; hang=1
+ * to stay silent at the end instead of closing; linger=MS to wait at the end.
  */
 #include "replay/link_input.h"
 #include "replay/log_codec.h"
@@ -37,10 +38,10 @@
 enum { RING = 1 << 18, WRITER_BUFFER = 1 << 16, STEP_MS = 2, RTO_MS = 40 };
 
 struct options {
-    unsigned commits, vcpus, seed, lossy, rate, linger, slow;
+    unsigned commits, vcpus, seed, lossy, rate, linger, slow, exit, odd;
     size_t cut;
     bool report, noise, hang;
-    const char *end, *status, *flip, *input;
+    const char *end, *status, *flip, *input, *lost, *how;
 };
 
 /* The bytes of a whole log, made before anything is sent. */
@@ -55,7 +56,7 @@ static uint64_t next_random(uint64_t *state)
     return *state >> 33;
 }
 
-static const char console_text[] = "guest: hello\nguest: counters 123 456\nguest: done\n";
+static char console_text[128] = "guest: hello\nguest: counters 123 456\nguest: done\n";
 
 static void take(struct log_image *image, struct log_writer *w)
 {
@@ -98,6 +99,38 @@ static struct rec_commit make_commit(uint64_t seq, const struct options *o, uint
     return commit;
 }
 
+/* Changes one thing of the commit, for a log that differs from another there. */
+static void make_odd(struct rec_commit *commit, const struct options *o)
+{
+    struct rec_chunk *c = &commit->chunk;
+    const char *how = o->how;
+
+    if (strcmp(how, "input") == 0 || strcmp(how, "typed") == 0) {
+        commit->kind = REC_INPUT;
+        commit->input = (struct rec_input){.device = REC_DEVICE_CONSOLE, .length = 5};
+        memcpy(commit->input.data, how, 5);
+        return;
+    }
+    *c = (struct rec_chunk){.end = REC_END_POSITION,
+                            .position = {.rip = 0x100010, .rflags = 0x202, .duration = 50000}};
+    if (strcmp(how, "vcpu") == 0)
+        c->vcpu = 1;
+    if (strcmp(how, "events") == 0) {
+        c->event_count = 1;
+        c->events[0] = (struct rec_event){REC_EVENT_TIMER, 0x40};
+    }
+    if (strcmp(how, "time") == 0) {
+        c->flags = REC_F_TIME;
+        c->time_base = 77;
+    }
+    if (strcmp(how, "end") == 0)
+        c->end = REC_END_HLT;
+    c->position.rip += strcmp(how, "position") == 0;
+    c->position.regs_check += strcmp(how, "registers") == 0;
+    c->position.state_check += strcmp(how, "state") == 0;
+    c->position.duration += strcmp(how, "duration") == 0;
+}
+
 static uint64_t write_commits(struct log_writer *w, struct log_image *image, const struct options *o)
 {
     uint64_t random = o->seed, digest = 0;
@@ -105,7 +138,12 @@ static uint64_t write_commits(struct log_writer *w, struct log_image *image, con
     for (uint64_t seq = 1; seq <= o->commits; seq++) {
         struct rec_commit commit = make_commit(seq, o, &random);
         digest = digest_word(digest, next_random(&random));
-        commit.chunk.digest = log_digest_slice(digest);
+        if (seq == o->odd)
+            make_odd(&commit, o);
+        if (commit.kind == REC_INPUT)
+            commit.input.digest = log_digest_slice(digest);
+        else
+            commit.chunk.digest = log_digest_slice(digest);
         if (!log_writer_commit(w, &commit, digest))
             abort();
         if (seq == o->commits / 2)
@@ -119,10 +157,11 @@ static void write_end(struct log_writer *w, const struct options *o)
 {
     uint64_t counters[MAX_VCPUS][REC_COUNT_MAX] = {{0}};
     struct rec_trailer t = {.outcome = REC_OUTCOME_EXIT,
+                            .status = o->exit,
                             .commits = o->report ? 0 : o->commits,
                             .memory_digest = 0x1234567890abcdef,
-                            .console_digest = digest_bytes(0, console_text, sizeof console_text - 1),
-                            .console_bytes = sizeof console_text - 1};
+                            .console_digest = digest_bytes(0, console_text, strlen(console_text)),
+                            .console_bytes = strlen(console_text)};
 
     for (unsigned i = 0; i < o->vcpus; i++) {
         t.vcpu_digest[i] = 0x1111111111111111 * (i + 1);
@@ -163,7 +202,7 @@ static struct log_image make_log(const struct options *o)
     if (!o->report) {
         write_commits(&w, &image, o);
         log_writer_flush(&w);
-        log_writer_console(&w, console_text + 20, sizeof console_text - 1 - 20);
+        log_writer_console(&w, console_text + 20, strlen(console_text) - 20);
     }
     write_end(&w, o);
     take(&image, &w);
@@ -237,7 +276,7 @@ static void feed_all(struct sender *s)
     size_t length = waits ? s->log->length / 2 : s->log->length;
 
     s->log_at = feed(&s->link, LINK_STREAM_LOG, s->log->bytes, length, s->log_at);
-    s->console_at = feed(&s->link, LINK_STREAM_CONSOLE, console_text, sizeof console_text - 1, s->console_at);
+    s->console_at = feed(&s->link, LINK_STREAM_CONSOLE, console_text, strlen(console_text), s->console_at);
     if (s->log_at == s->log->length)
         s->message_at = feed(&s->link, LINK_STREAM_MESSAGE, s->messages, strlen(s->messages), s->message_at);
 }
@@ -457,10 +496,11 @@ static bool parse(struct options *o, char *word)
         const char *name;
         unsigned *number;
         const char **text;
-    } words[] = {{"commits", &o->commits, NULL}, {"vcpus", &o->vcpus, NULL}, {"seed", &o->seed, NULL},
-                 {"lossy", &o->lossy, NULL},     {"rate", &o->rate, NULL},   {"linger", &o->linger, NULL},
-                 {"slow", &o->slow, NULL},       {"input", NULL, &o->input}, {"end", NULL, &o->end},
-                 {"status", NULL, &o->status},   {"flip", NULL, &o->flip}};
+    } words[] = {{"commits", &o->commits, NULL}, {"vcpus", &o->vcpus, NULL},   {"seed", &o->seed, NULL},
+                 {"lossy", &o->lossy, NULL},     {"rate", &o->rate, NULL},     {"linger", &o->linger, NULL},
+                 {"slow", &o->slow, NULL},       {"exit", &o->exit, NULL},     {"lost", NULL, &o->lost},
+                 {"odd", &o->odd, NULL},         {"how", NULL, &o->how},       {"input", NULL, &o->input},
+                 {"end", NULL, &o->end},         {"status", NULL, &o->status}, {"flip", NULL, &o->flip}};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         if (strcmp(words[i].name, word) != 0)
             continue;
@@ -485,7 +525,8 @@ static bool parse(struct options *o, char *word)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.commits = 1000, .vcpus = 2, .seed = 1, .end = "trailer", .status = "ok", .flip = ""};
+    struct options o = {
+        .commits = 1000, .vcpus = 2, .seed = 1, .end = "trailer", .status = "ok", .flip = "", .how = ""};
     const char *mode = argc > 1 ? argv[1] : "";
     int first = strcmp(mode, "listen") == 0 || strcmp(mode, "pty") == 0 ? 2 : 3, code;
 
@@ -498,6 +539,8 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    if (o.lost)
+        snprintf(console_text + strlen(console_text), 32, "race: lost %.10s\r\n", o.lost);
     struct log_image log = make_log(&o);
     if (strcmp(mode, "listen") == 0)
         code = do_listen(&o, &log);

@@ -66,3 +66,30 @@ wait_for() {
 at_least() {
     [ -f "$1" ] && [ "$(stat -c %s "$1")" -ge "$2" ]
 }
+
+# Makes $home, with scripts in place of ISO maker and emulator: they run the fake hypervisor with the words in
+# $FAKE_WORDS, and those that $home/seeds has behind the recording's seed; they keep the emulator's arguments in
+# $home/arguments, and the image's in $home/iso.
+make_home() {
+    home=$T/home
+    mkdir -p "$home/tools" "$T/tmp"
+    export TMPDIR=$T/tmp FAKE_HV=$PWD/$FAKE FAKE_WORDS=
+    cat >"$home/tools/mkiso" <<'END'
+#!/bin/sh
+[ "${FAIL_MKISO:-}" ] && { echo "no room on the disk"; exit 1; }
+printf '%s\n' "$@" >"$1"
+END
+    cat >"$home/tools/emulate" <<'END'
+#!/bin/sh
+echo "$*" >"${0%/*}/../arguments"
+while [ $# -gt 0 ]; do
+    case $1 in --iso) cp "$2" "${0%/*}/../iso"; seed=$(sed -n 's/.* seed=\([0-9]*\).*/\1/p' "$2") ;; --serial) port=${2#client:} ;; esac
+    shift
+done
+[ ! -e "${0%/*}/../seeds" ] || FAKE_WORDS=$(sed -n "s/^$seed //p" "${0%/*}/../seeds")
+case $FAKE_WORDS in die) echo "panic: no such model" >&2; exit 3 ;; sleep) sleep 100 ;; esac
+exec "$FAKE_HV" connect "$port" $FAKE_WORDS
+END
+    chmod +x "$home/tools/mkiso" "$home/tools/emulate"
+    : >"$home/guest file=1.elf"
+}

@@ -1,31 +1,12 @@
 # record, replay and run, with scripts in place of ISO maker and emulator that run the fake hypervisor.
 . "$(dirname "$0")/lib.sh"
 
-home=$T/home
-mkdir -p "$home/tools" "$T/tmp"
-export TMPDIR=$T/tmp FAKE_HV=$PWD/$FAKE FAKE_WORDS=
-cat >"$home/tools/mkiso" <<'END'
-#!/bin/sh
-[ "${FAIL_MKISO:-}" ] && { echo "no room on the disk"; exit 1; }
-printf '%s\n' "$@" >"$1"
-END
-cat >"$home/tools/emulate" <<'END'
-#!/bin/sh
-echo "$*" >"${0%/*}/../arguments"
-while [ $# -gt 0 ]; do
-    case $1 in --iso) cp "$2" "${0%/*}/../iso" ;; --serial) port=${2#client:} ;; esac
-    shift
-done
-case $FAKE_WORDS in die) echo "panic: no such model" >&2; exit 3 ;; sleep) sleep 100 ;; esac
-exec "$FAKE_HV" connect "$port" $FAKE_WORDS
-END
-chmod +x "$home/tools/mkiso" "$home/tools/emulate"
+make_home
 retro() {
     local command=$1
     shift
     $RETRO "$command" --home "$home" --guest "$home/guest file=1.elf" "$@"
 }
-: >"$home/guest file=1.elf"
 
 # The hypervisor's and the modules' command lines; CPUs; the log.
 FAKE_WORDS="commits=500 linger=100"

@@ -2,6 +2,7 @@
 #include "tools/retro/logmap.h"
 #include "tools/retro/names.h"
 #include "tools/retro/retro.h"
+#include "tools/retro/symbols.h"
 #include "tools/retro/util.h"
 #include "tools/retro/verdict.h"
 
@@ -12,7 +13,8 @@
 enum { OPTION_FROM = 256, OPTION_TO };
 
 struct dump_args {
-    const char *path;
+    const char *path, *guest;
+    struct symbols symbols; /* of the guest, empty where it is not given */
     bool json;
     uint64_t from, to;
     int vcpu; /* -1: all */
@@ -24,6 +26,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     uint64_t number;
 
     switch (key) {
+    case 'g':
+        args->guest = arg;
+        return 0;
     case 'j':
         args->json = true;
         return 0;
@@ -50,11 +55,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static json_t *json_of_position(const struct rec_position *p, unsigned flags)
+static json_t *json_of_position(const struct rec_position *p, unsigned flags, const struct symbols *symbols)
 {
     json_t *o = json_object();
+    char name[SYMBOL_TEXT_MAX];
 
     json_object_set_new(o, "rip", json_hex(p->rip));
+    if (*symbols_find(symbols, p->rip, name))
+        json_object_set_new(o, "symbol", json_string(name));
     json_object_set_new(o, "rflags", json_hex(p->rflags));
     if (flags & REC_F_REP)
         json_object_set_new(o, "rcx", json_hex(p->rcx));
@@ -66,7 +74,7 @@ static json_t *json_of_position(const struct rec_position *p, unsigned flags)
     return o;
 }
 
-static void chunk_json(json_t *o, const struct rec_chunk *c)
+static void chunk_json(json_t *o, const struct rec_chunk *c, const struct symbols *symbols)
 {
     json_object_set_new(o, "vcpu", json_integer(c->vcpu));
     json_object_set_new(o, "end", json_string(end_name(c->end)));
@@ -82,10 +90,11 @@ static void chunk_json(json_t *o, const struct rec_chunk *c)
         json_object_set_new(o, "events", events);
     }
     if (c->end == REC_END_POSITION)
-        json_object_set_new(o, "position", json_of_position(&c->position, c->flags));
+        json_object_set_new(o, "position", json_of_position(&c->position, c->flags, symbols));
 }
 
-static void print_commit_json(uint64_t seq, uint64_t offset, const struct rec_commit *commit)
+static void print_commit_json(uint64_t seq, uint64_t offset, const struct rec_commit *commit,
+                              const struct symbols *symbols)
 {
     json_t *o = json_object();
 
@@ -93,7 +102,7 @@ static void print_commit_json(uint64_t seq, uint64_t offset, const struct rec_co
     json_object_set_new(o, "offset", json_integer((json_int_t)offset));
     json_object_set_new(o, "kind", json_string(commit->kind == REC_CHUNK ? "chunk" : "input"));
     if (commit->kind == REC_CHUNK) {
-        chunk_json(o, &commit->chunk);
+        chunk_json(o, &commit->chunk, symbols);
     } else {
         json_object_set_new(o, "device", json_string(device_name(commit->input.device)));
         json_object_set_new(o, "digest", json_sprintf("%04x", commit->input.digest));
@@ -102,8 +111,9 @@ static void print_commit_json(uint64_t seq, uint64_t offset, const struct rec_co
     json_print(o);
 }
 
-static void print_chunk(const struct rec_chunk *c)
+static void print_chunk(const struct rec_chunk *c, const struct symbols *symbols)
 {
+    char name[SYMBOL_TEXT_MAX];
     const struct rec_position *p = &c->position;
 
     printf(" vcpu %u %-8s lag %-3" PRIu32 " digest %04x", c->vcpu, end_name(c->end), c->lag, c->digest);
@@ -113,7 +123,10 @@ static void print_chunk(const struct rec_chunk *c)
         printf(" %s:%02x", event_name(c->events[i].kind), c->events[i].vector);
     if (c->end != REC_END_POSITION)
         return;
-    printf(" rip %" PRIx64 " rflags %" PRIx64, p->rip, p->rflags);
+    printf(" rip %" PRIx64, p->rip);
+    if (*symbols_find(symbols, p->rip, name))
+        printf(" <%s>", name);
+    printf(" rflags %" PRIx64, p->rflags);
     if (c->flags & REC_F_REP)
         printf(" rcx %" PRIx64, p->rcx);
     if (c->flags & REC_F_BRANCHES)
@@ -122,11 +135,11 @@ static void print_chunk(const struct rec_chunk *c)
            p->state_check);
 }
 
-static void print_commit(uint64_t seq, const struct rec_commit *commit)
+static void print_commit(uint64_t seq, const struct rec_commit *commit, const struct symbols *symbols)
 {
     printf("%8" PRIu64, seq);
     if (commit->kind == REC_CHUNK) {
-        print_chunk(&commit->chunk);
+        print_chunk(&commit->chunk, symbols);
     } else {
         printf(" input %s digest %04x data", device_name(commit->input.device), commit->input.digest);
         for (unsigned i = 0; i < commit->input.length; i++)
@@ -152,9 +165,9 @@ static void dump_commits(struct dump_args *args, const struct log_reader *r, con
         if (!wanted(args, it.seq, &commit))
             continue;
         if (args->json)
-            print_commit_json(it.seq, it.offset, &commit);
+            print_commit_json(it.seq, it.offset, &commit, &args->symbols);
         else
-            print_commit(it.seq, &commit);
+            print_commit(it.seq, &commit, &args->symbols);
     }
 }
 
@@ -253,6 +266,7 @@ static void dump_block(void *context, const struct log_reader *r, const struct l
 int command_dump(int argc, char **argv)
 {
     static const struct argp_option options[] = {
+        {"guest", 'g', "ELF", 0, "The guest's image, to name positions by its symbols", 0},
         {"json", 'j', NULL, 0, "Print JSON lines", 0},
         {"from", OPTION_FROM, "SEQ", 0, "First commit to print", 0},
         {"to", OPTION_TO, "SEQ", 0, "Last commit to print", 0},
@@ -265,16 +279,19 @@ int command_dump(int argc, char **argv)
                                      .doc = "Prints the blocks and records of a log."};
     struct dump_args args = {.from = 0, .to = UINT64_MAX, .vcpu = -1};
     struct log_reader r;
-    struct logmap m;
+    struct logmap m = {.fd = -1};
 
     if (argp_parse(&argp, argc, argv, 0, NULL, &args))
         return RETRO_USAGE;
-    int code = logmap_open(&m, args.path);
+    int code = args.guest ? symbols_open(&args.symbols, args.guest) : RETRO_OK;
+    if (code == RETRO_OK)
+        code = logmap_open(&m, args.path);
     if (code == RETRO_OK) {
         enum log_status status = logmap_walk(&m, &r, dump_block, &args);
         fflush(stdout);
         code = logmap_report(&m, args.path, &r, status);
     }
     logmap_close(&m);
+    symbols_close(&args.symbols);
     return code;
 }

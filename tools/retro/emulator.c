@@ -6,13 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <libgen.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -82,6 +82,7 @@ static void exec_script(const struct emulator *e, const char *path, char **argv,
     int out = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     int in = open("/dev/null", O_RDONLY);
 
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* a killed retro leaves no emulator behind */
     setpgid(0, 0); /* a group of its own: the script's children end with it, and ^C reaches only us */
     signal(SIGPIPE, SIG_DFL);
     setenv("TMPDIR", e->dir, 1); /* whatever becomes of the script, its scratch files go with ours */
@@ -244,19 +245,13 @@ void emulator_print_output(const struct emulator *e, const char *script)
     free(path);
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-    (void)st, (void)type, (void)where;
-    return remove(path);
-}
-
 void emulator_free(struct emulator *e, bool keep)
 {
     emulator_stop(e, 0);
     if (e->dir && keep)
         note("files of this run are kept in %s", e->dir);
     else if (e->dir)
-        nftw(e->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+        remove_tree(e->dir);
     free(e->dir);
     free(e->home);
     *e = (struct emulator){0};

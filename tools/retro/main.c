@@ -12,10 +12,12 @@ static const struct retro_command commands[] = {
     {"replay", "replay a log in the emulator and compare with the recording", command_replay},
     {"run", "run a guest in the emulator without recording", command_run},
     {"soak", "record and replay a guest in the emulator, round after round", command_soak},
+    {"hunt", "record a guest again and again until it does what is looked for", command_hunt},
     {"collect", "receive a log from a machine over a serial line or TCP", command_collect},
     {"info", "say what a log holds", command_info},
     {"verify", "check a log's structure and say how far it is usable", command_verify},
     {"stats", "sizes, chunk ends and counters of a log", command_stats},
+    {"diff", "say where two recordings part", command_diff},
     {"dump", "print the records of a log", command_dump},
     {"console", "print the guest's console output kept in a log", command_console},
 };
@@ -33,6 +35,7 @@ static const char *const exit_names[] = {
     [RETRO_EMULATOR] = "no-result",
     [RETRO_MISMATCH] = "mismatch",
     [RETRO_INTERRUPTED] = "interrupted",
+    [RETRO_NOT_FOUND] = "not-found",
 };
 
 const char *retro_exit_name(int code)
@@ -59,7 +62,7 @@ static char *help_filter(int key, const char *text, void *input)
     fputs("\nExit codes:\n"
           "   0  done; for replay: equal to the recording\n"
           "   1  the command line is wrong\n"
-          "   2  the replay diverged or its results are not equal\n"
+          "   2  the replay diverged or its results are not equal; diff: the logs differ\n"
           "   3  the log is damaged\n"
           "   4  the log is incomplete (usable up to its last whole block)\n"
           "   5  the guest ended badly or was refused\n"
@@ -68,7 +71,8 @@ static char *help_filter(int key, const char *text, void *input)
           "   8  a file, line or socket failed\n"
           "   9  emulator or hypervisor ended without a result\n"
           "  10  log and guest, or log and this version, do not belong together\n"
-          "  11  interrupted\n",
+          "  11  interrupted\n"
+          "  12  hunt: not found\n",
           f);
     fclose(f);
     return out;

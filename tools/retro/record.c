@@ -1,4 +1,5 @@
 /* retro record, retro run: a guest in the emulator, with and without a log. */
+#include "tools/retro/record.h"
 #include "tools/retro/collector.h"
 #include "tools/retro/machine.h"
 #include "tools/retro/retro.h"
@@ -137,6 +138,13 @@ static int run_guest(struct record_args *args)
     collector_free(c);
     free(c);
     return code;
+}
+
+int record_guest(const struct machine_options *machine, const char *output)
+{
+    struct record_args args = {.machine = *machine, .output = output, .record = true};
+
+    return run_guest(&args);
 }
 
 int command_record(int argc, char **argv)

@@ -30,6 +30,9 @@ int read_file(const char *path, struct buffer *b);
 /* Writes all of it, through short writes and EINTR. Returns 0, or -1 with errno set. */
 int write_all(int fd, const void *data, size_t length);
 
+/* Removes a directory and all in it, as far as that can be done. */
+void remove_tree(const char *path);
+
 /* Monotonic time in seconds. */
 double now(void);
 
