@@ -3,7 +3,7 @@
 RETRO_SRC    := $(wildcard tools/retro/*.c)
 RETRO_PURE   := $(wildcard hv/base/digest.c replay/link*.c replay/log_*.c) test/fake/check.c
 RETRO_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARN) -I. -g -MMD -MP -DRV_HOST=1
-RETRO_LIBS   := -ljansson
+RETRO_LIBS   := -ljansson -lzstd
 RETRO_OBJ    := $(patsubst %.c,$(BUILD)/retro-obj/%.o,$(RETRO_SRC) $(RETRO_PURE))
 RETRO_ASAN   := $(patsubst %.c,$(BUILD)/retro-asan-obj/%.o,$(RETRO_SRC) $(RETRO_PURE))
 RETRO_SANITIZE := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

@@ -161,14 +161,16 @@ def step_hunt(test, words, _):
         else:
             further.append(word)
     verdict = test.retro("hunt", further, test.machine() + ["--match", options["match"], "--tries", options["tries"],
-                                                            "--chunk", "3000", "--output", log])
+                                                            "--output", log])
     if test.code != 0:
         return
     require(verdict["found"] and sum(end["count"] for end in verdict["ends"]) == verdict["recordings"],
             "the hunt's table does not add up")
     test.call([test.tools.retro, "console", log], GRACE)
     require(re.search(options["match"], test.said), "what was found does not match")
-    test.console = None  # hunt shows none
+    test.console = test.path("console-hunted")
+    with open(test.console, "w", encoding="utf-8", newline="") as file:
+        file.write(test.said)
     test.logs.append(log)
 
 

@@ -12,7 +12,8 @@
  * log to make; end=trailer|abort|none; status=NAME of the last line, none for no line; report=1 for a
  * replay's report (no commits); flip=memory|vcpu|console for a result that differs; noise=1 for firmware
  * text before the link; input=PATH to take console input, append it to PATH and go on until a byte 04 comes,
- * slow=N bytes of it each time; exit=N for the guest's status; lost=N for a line more on the console; odd=SEQ
+ * slow=N bytes of it each time; acks=PATH to append, as each peer leaves, how many bytes of the log are
+ * acknowledged; exit=N for the guest's status; lost=N for a line more on the console; odd=SEQ
  * how=vcpu|events|time|end|position|registers|state|input|typed for a commit unlike the others; hang=1
  * to stay silent at the end instead of closing; linger=MS to wait at the end.
  */
@@ -41,13 +42,13 @@ struct options {
     unsigned commits, vcpus, seed, lossy, rate, linger, slow, exit, odd;
     size_t cut;
     bool report, noise, hang;
-    const char *end, *status, *flip, *input, *lost, *how;
+    const char *end, *status, *flip, *input, *lost, *how, *acks;
 };
 
 /* The bytes of a whole log, made before anything is sent. */
 struct log_image {
     uint8_t *bytes;
-    size_t length;
+    size_t length, room;
 };
 
 static uint64_t next_random(uint64_t *state)
@@ -63,7 +64,10 @@ static void take(struct log_image *image, struct log_writer *w)
     size_t length;
     const uint8_t *bytes = log_writer_peek(w, &length);
 
-    image->bytes = realloc(image->bytes, image->length + length + 1);
+    if (image->length + length >= image->room) {
+        image->room = 2 * (image->length + length + 1);
+        image->bytes = realloc(image->bytes, image->room);
+    }
     memcpy(image->bytes + image->length, bytes, length);
     image->length += length;
     log_writer_consume(w, length);
@@ -409,6 +413,17 @@ static int do_connect(const struct options *o, const struct log_image *log, unsi
     return code;
 }
 
+/* What the hypervisor no longer has: the collectors must have it. */
+static void note_acks(const struct sender *s)
+{
+    FILE *f = s->o->acks ? fopen(s->o->acks, "a") : NULL;
+
+    if (!f)
+        return;
+    fprintf(f, "%llu\n", (unsigned long long)s->link.log_offset);
+    fclose(f);
+}
+
 /* Serves whoever comes until one has all. */
 static int serve_listener(const struct options *o, const struct log_image *log, int listener)
 {
@@ -416,7 +431,9 @@ static int serve_listener(const struct options *o, const struct log_image *log, 
     int fd;
 
     while ((fd = accept(listener, NULL, NULL)) >= 0) {
-        if (serve(s, fd)) {
+        bool all = serve(s, fd);
+        note_acks(s);
+        if (all) {
             leave(o, fd);
             break;
         }
@@ -496,11 +513,12 @@ static bool parse(struct options *o, char *word)
         const char *name;
         unsigned *number;
         const char **text;
-    } words[] = {{"commits", &o->commits, NULL}, {"vcpus", &o->vcpus, NULL},   {"seed", &o->seed, NULL},
-                 {"lossy", &o->lossy, NULL},     {"rate", &o->rate, NULL},     {"linger", &o->linger, NULL},
-                 {"slow", &o->slow, NULL},       {"exit", &o->exit, NULL},     {"lost", NULL, &o->lost},
-                 {"odd", &o->odd, NULL},         {"how", NULL, &o->how},       {"input", NULL, &o->input},
-                 {"end", NULL, &o->end},         {"status", NULL, &o->status}, {"flip", NULL, &o->flip}};
+    } words[] = {{"commits", &o->commits, NULL}, {"vcpus", &o->vcpus, NULL}, {"seed", &o->seed, NULL},
+                 {"lossy", &o->lossy, NULL},     {"rate", &o->rate, NULL},   {"linger", &o->linger, NULL},
+                 {"slow", &o->slow, NULL},       {"exit", &o->exit, NULL},   {"lost", NULL, &o->lost},
+                 {"odd", &o->odd, NULL},         {"how", NULL, &o->how},     {"acks", NULL, &o->acks},
+                 {"input", NULL, &o->input},     {"end", NULL, &o->end},     {"status", NULL, &o->status},
+                 {"flip", NULL, &o->flip}};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         if (strcmp(words[i].name, word) != 0)
             continue;

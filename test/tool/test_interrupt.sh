@@ -31,6 +31,35 @@ expect 0 $RETRO collect --append "tcp:127.0.0.1:$port" -o "$T/a.log"
 cmp "$T/want.log" "$T/a.log"
 expect 0 $RETRO verify "$T/a.log"
 
+# Killed at random moments, again and again: what was acknowledged is in the file, and nothing comes twice.
+$FAKE file "$T/want2.log" commits=60000
+rm -f "$T/acks"
+start_fake commits=60000 rate=150000 acks="$T/acks"
+kills=0 progress=0 before=0
+RANDOM=7
+while true; do
+    $RETRO collect --append "tcp:127.0.0.1:$port" -o "$T/k.log" >/dev/null 2>&1 &
+    collector=$!
+    sleep "0.$((RANDOM % 40 + 10))"
+    if ! kill -KILL $collector 2>/dev/null; then
+        wait $collector
+        break
+    fi
+    wait $collector 2>/dev/null || true
+    kills=$((kills + 1))
+    sleep 0.05 # the sender notices
+    [ -e "$T/k.log" ] || continue
+    size=$(stat -c %s "$T/k.log")
+    [ "$size" -ge "$(tail -n 1 "$T/acks" 2>/dev/null || echo 0)" ]
+    cmp -n "$size" "$T/want2.log" "$T/k.log"
+    [ "$size" = "$before" ] || progress=$((progress + 1))
+    before=$size
+    [ $kills -lt 100 ]
+done
+cmp "$T/want2.log" "$T/k.log"
+echo "$kills kills, $progress of them with something new in the file"
+[ $progress -ge 5 ]
+
 # On a terminal, where nobody hears that the collector is gone.
 start_fake_pty commits=20000 rate=200000 hang=1
 $RETRO collect "$tty" -o "$T/p.log" >/dev/null 2>&1 &

@@ -3,6 +3,7 @@
 #include "tools/retro/retro.h"
 #include "tools/retro/source.h"
 #include "tools/retro/verdict.h"
+#include "tools/retro/zlog.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -93,6 +94,9 @@ static int open_log(const struct collect_args *args, int *fd, uint64_t *have)
     if (st.st_size == 0)
         return RETRO_OK;
     if (args->append) {
+        uint8_t magic[4] = {0};
+        if (pread(*fd, magic, sizeof magic, 0) == sizeof magic && zlog_is(magic, sizeof magic))
+            return fail(RETRO_USAGE, "%s is compressed: retro decompress it to go on", args->output);
         *have = (uint64_t)st.st_size;
         return RETRO_OK;
     }

@@ -186,8 +186,12 @@ void collector_run(struct collector *c, struct source *s, double deadline, bool 
         note("frames are missing in the capture: it is usable up to the first of them");
     if (c->input && !c->input->outbox.open && c->link.stats.frames_received)
         note("the hypervisor took no console input");
-    if (c->log.fd >= 0)
-        fdatasync(c->log.fd);
+    /* Some file systems tell only now that the disk is full. */
+    if (c->log.fd >= 0 && fdatasync(c->log.fd) && !c->failed) {
+        fail(RETRO_IO, "cannot write the log %s: %s", c->log_name, strerror(errno));
+        c->failed = true;
+        c->end = COLLECT_FAILED;
+    }
     sigaction(SIGINT, &old_int, NULL);
     sigaction(SIGTERM, &old_term, NULL);
 }

@@ -148,6 +148,9 @@ static void print_totals(const struct totals *t, const struct log_reader *r, con
     printf("log            %zu bytes, %" PRIu64 " blocks (%" PRIu64 " of commits), %.1f bytes a commit\n",
            m->size, t->blocks, t->commits_blocks,
            r->next > 1 ? (double)m->size / (double)(r->next - 1) : 0.0);
+    if (m->compressed)
+        printf("compressed     %" PRIu64 " bytes, %.1f%%\n", m->file_size,
+               m->size ? 100.0 * (double)m->file_size / (double)m->size : 0.0);
 }
 
 static void print_info_json(const struct log_reader *r, enum log_status status, const struct totals *t,
@@ -156,6 +159,7 @@ static void print_info_json(const struct log_reader *r, enum log_status status, 
     json_t *o = json_object(), *chunks = json_array();
 
     json_object_set_new(o, "bytes", json_integer((json_int_t)m->size));
+    json_object_set_new(o, "file_bytes", json_integer((json_int_t)m->file_size));
     json_object_set_new(o, "usable_bytes", json_integer((json_int_t)r->offset));
     json_object_set_new(o, "state",
                         json_string(status == LOG_ERROR ? "damaged"
@@ -187,7 +191,8 @@ static int read_log(const char *path, struct logmap *m, struct log_reader *r, en
     *status = logmap_walk(m, r, count_block, t);
     if (r->have_header)
         return RETRO_OK;
-    return m->size ? logmap_report(m, path, r, *status) : fail(RETRO_INCOMPLETE, "%s is empty", path);
+    return m->size || m->damaged ? logmap_report(m, path, r, *status)
+                                 : fail(RETRO_INCOMPLETE, "%s is empty", path);
 }
 
 int command_info(int argc, char **argv)
@@ -209,7 +214,7 @@ int command_info(int argc, char **argv)
         print_totals(&totals, &r, &m);
         print_end(&r, status, &m);
     }
-    if (code == RETRO_OK && status != LOG_END)
+    if (code == RETRO_OK)
         code = logmap_report(&m, args.path, &r, status);
     logmap_close(&m);
     return code;
@@ -231,7 +236,7 @@ int command_console(int argc, char **argv)
         if (totals.console.length)
             fwrite(totals.console.data, 1, totals.console.length, stdout);
         fflush(stdout);
-        if (status != LOG_END)
+        if (status != LOG_END || m.damaged)
             code = logmap_report(&m, args.path, &r, status);
         else if (r.complete && r.trailer.console_bytes != totals.console_bytes)
             note("the guest wrote %" PRIu64 " bytes, the log holds %" PRIu64 " of them",
@@ -253,7 +258,7 @@ static int tell_findings(const char *path, const struct logmap *m, const struct 
             fail(RETRO_DAMAGED,
                  "%s: the running digest of the block at offset %" PRIu64 " is not that of its last record",
                  path, t->digest_offset);
-    if (status == LOG_ERROR)
+    if (status == LOG_ERROR || m->damaged)
         code = logmap_report(m, path, r, status);
     if (code == RETRO_DAMAGED)
         note("usable up to offset %" PRIu64 ", commit %" PRIu64, r->offset, r->next - 1);

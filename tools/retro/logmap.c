@@ -1,6 +1,7 @@
 #include "tools/retro/logmap.h"
 #include "tools/retro/retro.h"
 #include "tools/retro/util.h"
+#include "tools/retro/zlog.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +36,32 @@ int logmap_grow(struct logmap *m, size_t size)
     return 0;
 }
 
+/* Puts what the compressed file expands to in the map's place. */
+static int expand(struct logmap *m, const char *path)
+{
+    struct zlog_result result;
+    struct logmap plain;
+    struct stat st;
+    int fd = memfd_create("retro-log", MFD_CLOEXEC);
+
+    if (fd < 0)
+        return fail(RETRO_IO, "cannot make a file in memory: %s", strerror(errno));
+    int code = zlog_expand(path, m->bytes, m->size, fd, &result);
+    if (code != RETRO_OK || fstat(fd, &st) || logmap_init(&plain, fd, (size_t)st.st_size)) {
+        close(fd);
+        return code != RETRO_OK ? code
+                                : fail(RETRO_IO, "cannot map what %s expands to: %s", path, strerror(errno));
+    }
+    if (result.cut)
+        note("%s was cut off: the last of its compressed frames is not all there, those before it are", path);
+    plain.compressed = true;
+    plain.damaged = result.damaged;
+    plain.file_size = m->size;
+    logmap_close(m);
+    *m = plain;
+    return RETRO_OK;
+}
+
 int logmap_open(struct logmap *m, const char *path)
 {
     struct stat st;
@@ -47,7 +74,8 @@ int logmap_open(struct logmap *m, const char *path)
         return fail(RETRO_IO, "%s is not a regular file", path);
     if (logmap_grow(m, (size_t)st.st_size))
         return fail(RETRO_IO, "cannot map the log %s: %s", path, strerror(errno));
-    return RETRO_OK;
+    m->file_size = m->size;
+    return zlog_is(m->bytes, m->size) ? expand(m, path) : RETRO_OK;
 }
 
 void logmap_close(struct logmap *m)
@@ -109,7 +137,7 @@ int logmap_header(struct logmap *m, const char *path, struct log_reader *r, enum
     *status = logmap_walk(m, r, NULL, NULL);
     if (r->have_header)
         return RETRO_OK;
-    if (m->size == 0)
+    if (m->size == 0 && !m->damaged)
         return fail(RETRO_INCOMPLETE, "%s is empty", path);
     return logmap_report(m, path, r, *status);
 }
@@ -119,6 +147,9 @@ int logmap_report(const struct logmap *m, const char *path, const struct log_rea
 {
     unsigned long long offset = r->offset;
 
+    if (m->damaged && status != LOG_ERROR)
+        return fail(RETRO_DAMAGED, "%s: usable are %llu bytes, up to commit %llu", path, offset,
+                    (unsigned long long)r->next - 1);
     if (status == LOG_END)
         return RETRO_OK;
     if (status == LOG_ERROR && r->bad_type)

@@ -12,15 +12,19 @@ struct logmap {
     int fd;
     const uint8_t *bytes; /* NULL while nothing is mapped */
     size_t mapped;        /* address space taken; only `size` of it may be read */
-    size_t size;          /* bytes of the file */
     uint64_t bad_at;      /* after a walk that ended by LOG_ERROR: where it is wrong, perhaps a record */
+    size_t size;          /* bytes of the file; of a compressed one, what it expands to */
+    bool compressed;      /* `fd` is not the file, but a copy of what it expands to */
+    bool damaged;         /* it does not expand to its end; a message has told why */
+    uint64_t file_size;   /* logmap_open: of the file as it lies there */
 };
 
 /* Maps a file open for reading, `size` bytes of it. Returns 0, or -1 with errno set. */
 int logmap_init(struct logmap *m, int fd, size_t size);
 /* The file has grown to `size` bytes. Returns as logmap_init does; `bytes` may move. */
 int logmap_grow(struct logmap *m, size_t size);
-/* Opens a log that exists. Prints a message and returns an exit code where it fails, else RETRO_OK. */
+/* Opens a log that exists, compressed or not. Prints a message and returns an exit code where it fails, else
+ * RETRO_OK. */
 int logmap_open(struct logmap *m, const char *path);
 /* Unmaps, and closes the file. */
 void logmap_close(struct logmap *m);

@@ -20,6 +20,8 @@ static const struct retro_command commands[] = {
     {"diff", "say where two recordings part", command_diff},
     {"dump", "print the records of a log", command_dump},
     {"console", "print the guest's console output kept in a log", command_console},
+    {"compress", "compress a log", command_compress},
+    {"decompress", "expand a compressed log", command_decompress},
 };
 
 static const char *const exit_names[] = {
@@ -112,6 +114,7 @@ int main(int argc, char **argv)
 
     argp_err_exit_status = RETRO_USAGE;
     signal(SIGPIPE, SIG_IGN); /* a peer that closes is reported by write(2) */
+    signal(SIGXFSZ, SIG_IGN); /* so is a file that may not grow */
     if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &args))
         return RETRO_USAGE;
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {

@@ -4,9 +4,12 @@
 #include "tools/retro/retro.h"
 #include "tools/retro/verdict.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct replay_args {
     struct machine_options machine;
@@ -18,6 +21,7 @@ struct recording {
     struct log_reader reader;
     enum log_status status;
     struct buffer console;
+    char *plain; /* temporary file with the expanded log, NULL where the log is not compressed */
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -50,6 +54,26 @@ static void keep_console(void *context, const struct log_reader *r, const struct
         buffer_add(&recording->console, b->payload, b->length);
 }
 
+/* Boot loader and hypervisor take plain logs alone. */
+static int write_plain(struct recording *recording, const struct logmap *m)
+{
+    const char *tmp = getenv("TMPDIR");
+    char *path = xprintf("%s/retro-log-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    int fd = mkostemp(path, O_CLOEXEC), code = RETRO_OK;
+
+    if (fd < 0 || write_all(fd, m->bytes, m->size))
+        code = fail(RETRO_IO, "cannot expand the log to %s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    if (code != RETRO_OK && fd >= 0)
+        unlink(path);
+    if (code == RETRO_OK)
+        recording->plain = path;
+    else
+        free(path);
+    return code;
+}
+
 /* Reads the whole log: what is refused here need not be booted for. */
 static int read_recording(struct recording *recording, const char *path)
 {
@@ -59,13 +83,15 @@ static int read_recording(struct recording *recording, const char *path)
 
     if (code == RETRO_OK) {
         recording->status = logmap_walk(&m, r, keep_console, recording);
-        if (!r->have_header && m.size == 0)
+        if (!r->have_header && m.size == 0 && !m.damaged)
             code = fail(RETRO_INCOMPLETE, "%s is empty", path);
-        else if (!r->have_header || recording->status == LOG_ERROR)
+        else if (!r->have_header || recording->status == LOG_ERROR || m.damaged)
             code = logmap_report(&m, path, r, recording->status);
         else if (recording->status == LOG_NEED_MORE)
             logmap_report(&m, path, r, recording->status); /* replays as far as it goes */
     }
+    if (code == RETRO_OK && m.compressed)
+        code = write_plain(recording, &m);
     logmap_close(&m);
     if (code == RETRO_OK && r->header.semantics != REC_REPLAY_SEMANTICS)
         code = fail(RETRO_MISMATCH,
@@ -163,9 +189,14 @@ int command_replay(int argc, char **argv)
         return RETRO_USAGE;
     int code = read_recording(&recording, args.log);
     if (code == RETRO_OK) {
+        if (recording.plain)
+            args.log = recording.plain;
         take_header(&args.machine, &recording.reader.header);
         code = replay(&args, &recording);
     }
+    if (recording.plain)
+        unlink(recording.plain);
+    free(recording.plain);
     buffer_free(&recording.console);
     return code;
 }

@@ -35,7 +35,9 @@ struct retro_command {
 };
 
 int command_collect(int argc, char **argv);
+int command_compress(int argc, char **argv);
 int command_console(int argc, char **argv);
+int command_decompress(int argc, char **argv);
 int command_diff(int argc, char **argv);
 int command_dump(int argc, char **argv);
 int command_hunt(int argc, char **argv);
