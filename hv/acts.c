@@ -2,6 +2,7 @@
 
 #include "hv/base/check.h"
 #include "hv/cpu/apic.h"
+#include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"
 
 #include <stdio.h>
@@ -117,7 +118,9 @@ void act_perform(struct vcpu *vcpu, uint64_t seq)
         apic_write(vcpu, seq);
         break;
     case ACT_HALT:
-        vcpu->state->activity = VCPU_HALTED;
+        /* The single-step trap of HLT itself wakes it at once (SDM 2A HLT). */
+        if (!(vmx_get_rflags(&vcpu->vmx) & RFLAGS_TF))
+            vcpu->state->activity = VCPU_HALTED;
         break;
     case ACT_END:
         act_end_guest(vm, vcpu->index, act->outcome, 0, act->reason);

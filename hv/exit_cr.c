@@ -45,6 +45,19 @@ static bool is_pae(uint64_t cr0, uint64_t cr4, uint64_t efer)
     return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LME);
 }
 
+#define ACCESS_TSS16    UINT32_C(0x1) /* type, busy or not (SDM 3A table 3-2) */
+#define ACCESS_TYPE_TSS UINT32_C(0xd) /* without the busy bit */
+
+/* IA-32e mode is not entered from code marked as 64-bit, nor with a 16-bit TSS (SDM 3A 10.8.5). */
+static bool may_enter_long_mode(struct vcpu *vcpu)
+{
+    struct vmx_segment cs, tr;
+
+    vmx_get_segment(&vcpu->vmx, SEGMENT_CS, &cs);
+    vmx_get_segment(&vcpu->vmx, SEGMENT_TR, &tr);
+    return !(cs.access & VMX_ACCESS_LONG) && (tr.access & ACCESS_TYPE_TSS) != ACCESS_TSS16;
+}
+
 static bool cr0_valid(struct vcpu *vcpu, uint64_t value)
 {
     uint64_t efer = vmx_get_efer(&vcpu->vmx), cr4 = vmx_get_cr4(&vcpu->vmx);
@@ -56,6 +69,8 @@ static bool cr0_valid(struct vcpu *vcpu, uint64_t value)
     if ((value & CR0_NW) && !(value & CR0_CD))
         return false;
     if ((value & CR0_PG) && (efer & EFER_LME) && !(cr4 & CR4_PAE))
+        return false;
+    if ((value & CR0_PG) && (efer & (EFER_LME | EFER_LMA)) == EFER_LME && !may_enter_long_mode(vcpu))
         return false;
     return (value & CR0_PG) || !vmx_in_64bit_code(&vcpu->vmx);
 }

@@ -367,6 +367,23 @@ static enum exit_step handle_ept_violation(struct vcpu *vcpu, const struct vmx_e
     return EXIT_RESUME;
 }
 
+/*
+ * A benign exception: one that an event's delivery raises is delivered in place of the event (SDM 3A 6.15).
+ * But where the delivery of #AC itself raises #AC, a processor would never come to an end, nor take an
+ * interrupt meanwhile.
+ */
+static enum exit_step handle_alignment_check(struct vcpu *vcpu)
+{
+    uint32_t vectoring = vcpu->vmx.raw.idt_vectoring_info;
+    uint32_t exception = VMX_INFO_VALID | VMX_EVENT_HARDWARE_EXCEPTION << VMX_INFO_TYPE_SHIFT | VECTOR_AC;
+
+    if ((vectoring & (VMX_INFO_VALID | VMX_INFO_TYPE | VMX_INFO_VECTOR)) == exception)
+        return exit_refuse(vcpu, "an alignment check whose delivery raises an alignment check, at %#llx",
+                           (unsigned long long)vmx_get_linear_rip(&vcpu->vmx));
+    vmx_inject_exception(&vcpu->vmx, VECTOR_AC, 0);
+    return EXIT_RESUME;
+}
+
 static enum exit_step handle_exception(struct vcpu *vcpu, const struct vmx_exit *exit)
 {
     if (exit->host_nmi) {
@@ -375,6 +392,8 @@ static enum exit_step handle_exception(struct vcpu *vcpu, const struct vmx_exit 
     }
     if (vmx_breakpoint_hit(&vcpu->vmx, exit))
         return EXIT_BREAKPOINT;
+    if (exit->exception.vector == VECTOR_AC)
+        return handle_alignment_check(vcpu);
     HV_CHECK(exit->exception.vector == VECTOR_DB);
     clear_resume_flag(vcpu);
     vmx_deliver_debug(&vcpu->vmx, &exit->exception);

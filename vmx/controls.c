@@ -193,7 +193,7 @@ bool vmx_controls_compute(const struct vmx_caps *caps, const struct vmx_policy *
             return false;
         }
     }
-    controls->exception_bitmap = (uint32_t)(BIT(VECTOR_DB) | BIT(VECTOR_MC));
+    controls->exception_bitmap = (uint32_t)(BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC));
     own_cr_bits(&caps->raw, policy, controls);
     return true;
 }

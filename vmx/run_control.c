@@ -31,9 +31,14 @@ static uint32_t event_info(uint8_t vector, enum vmx_event_type type)
 void vmx_inject(struct vmx_vcpu *vcpu, const struct vmx_event *event)
 {
     uint32_t interruptibility = vmx_get_interruptibility(vcpu);
+    uint32_t info = event->info;
 
-    HV_CHECK(event->info & VMX_INFO_VALID);
-    vmcs_write(VMCS_ENTRY_INTERRUPTION_INFO, event->info);
+    HV_CHECK(info & VMX_INFO_VALID);
+    /* Real mode pushes no error code, and entry refuses one (SDM 3C 27.2.1.3). */
+    if (!(vmcs_read(VMCS_GUEST_CR0) & CR0_PE)) {
+        info &= ~VMX_INFO_ERROR_VALID;
+    }
+    vmcs_write(VMCS_ENTRY_INTERRUPTION_INFO, info);
     vmcs_write(VMCS_ENTRY_EXCEPTION_ERROR, event->error);
     vmcs_write(VMCS_ENTRY_INSTRUCTION_LENGTH, event->instruction_length);
     /* No shadow outlives a delivery, and entry refuses some events inside one (SDM 3C 27.3.1.5, 27.7.1). */
@@ -47,8 +52,7 @@ void vmx_inject_exception(struct vmx_vcpu *vcpu, uint8_t vector, uint32_t error)
     struct vmx_event event = {.info = event_info(vector, VMX_EVENT_HARDWARE_EXCEPTION)};
 
     HV_CHECK(vector < 32);
-    /* Real mode pushes no error code, and entry refuses one (SDM 3C 27.2.1.3). */
-    if ((WITH_ERROR & BIT(vector)) && (vmcs_read(VMCS_GUEST_CR0) & CR0_PE)) {
+    if (WITH_ERROR & BIT(vector)) {
         event.info |= VMX_INFO_ERROR_VALID;
         event.error = error;
     }
@@ -125,16 +129,22 @@ static bool awake_enough(struct vmx_vcpu *vcpu)
     return activity == VMX_ACTIVE || activity == VMX_HALTED;
 }
 
+/* A debug trap of the instruction before comes first, and an injected event would lose it (SDM 3C 27.7.3). */
+static bool debug_pending(struct vmx_vcpu *vcpu)
+{
+    return (vmx_get_pending_debug(vcpu) & VMX_PENDING_DEBUG_BS) != 0;
+}
+
 bool vmx_can_take_interrupt(struct vmx_vcpu *vcpu)
 {
     return (vmx_get_rflags(vcpu) & RFLAGS_IF) && !(vmx_get_interruptibility(vcpu) & VMX_SHADOWS) &&
-           awake_enough(vcpu) && !event_pending();
+           awake_enough(vcpu) && !event_pending() && !debug_pending(vcpu);
 }
 
 bool vmx_can_take_nmi(struct vmx_vcpu *vcpu)
 {
     return !(vmx_get_interruptibility(vcpu) & (VMX_SHADOWS | VMX_BLOCKING_BY_NMI)) && awake_enough(vcpu) &&
-           !event_pending();
+           !event_pending() && !debug_pending(vcpu);
 }
 
 /* Sets or clears one bit of a control word that may change between entries. */

@@ -104,6 +104,8 @@ static bool event_fits(const struct fakerun *run, uint32_t info)
 
     if (!(info & VMX_INFO_VALID))
         return true;
+    /* A control, so that the whole entry would fail (SDM 3C 27.2.1.3). */
+    HV_CHECK(!(info & VMX_INFO_ERROR_VALID) || (run->cpu->vmcs[VMCS_GUEST_CR0] & CR0_PE));
     if (type == VMX_EVENT_EXTERNAL_INTERRUPT)
         return (run->rflags & RFLAGS_IF) && !(run->interruptibility & VMX_SHADOWS);
     if (type == VMX_EVENT_NMI)

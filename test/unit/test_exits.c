@@ -394,6 +394,59 @@ static void an_interrupted_delivery_is_repeated(void **state)
     assert_int_equal(event_now(), VMX_INFO_VALID | 0x40);
 }
 
+/* Real mode has no error codes, and entry refuses one. */
+static void a_real_mode_delivery_is_repeated_without_its_error(void **state)
+{
+    struct vmx_exit exit = {.reason = VMX_EXIT_EPT_VIOLATION,
+                            .ept = {.gpa = gpa(GUEST_STACK), .write = true}};
+    uint32_t fault = VMX_INFO_VALID | VMX_EVENT_HARDWARE_EXCEPTION << VMX_INFO_TYPE_SHIFT | VECTOR_GP;
+
+    (void)state;
+    for (unsigned pe = 0; pe < 2; pe++) {
+        vmx_set_cr0(&vcpu->vmx, pe ? CR0_PE : 0);
+        vcpu->vmx.raw =
+            (struct vmx_exit_raw){.reason = exit.reason, .idt_vectoring_info = fault | VMX_INFO_ERROR_VALID};
+        assert_int_equal(exit_handle(vcpu, &exit), EXIT_RESUME);
+        assert_int_equal(event_now(), fault | (pe ? VMX_INFO_ERROR_VALID : 0));
+        fakecpu_this->vmcs[VMCS_ENTRY_INTERRUPTION_INFO] = 0;
+    }
+}
+
+/* An injected event would lose the trap of the instruction before. */
+static void a_single_step_comes_before_interrupts(void **state)
+{
+    (void)state;
+    request(0x40);
+    vcpu->state->nmi_pending = 1;
+    vmx_set_rflags(&vcpu->vmx, RFLAGS_ONE | RFLAGS_IF | RFLAGS_TF);
+    vmx_set_pending_debug(&vcpu->vmx, VMX_PENDING_DEBUG_BS);
+    assert_false(vcpu_would_inject(vcpu));
+    vcpu_deliver(vcpu);
+    assert_int_equal(event_now() & VMX_INFO_VALID, 0);
+    assert_int_equal(windows(), PRIMARY_INTERRUPT_WINDOW | PRIMARY_NMI_WINDOW);
+}
+
+static void alignment_checks(void **state)
+{
+    struct vmx_exit exit = {.reason = VMX_EXIT_EXCEPTION_OR_NMI,
+                            .exception = {.vector = VECTOR_AC, .type = VMX_EVENT_HARDWARE_EXCEPTION}};
+    uint32_t check = VMX_INFO_VALID | VMX_EVENT_HARDWARE_EXCEPTION << VMX_INFO_TYPE_SHIFT | VECTOR_AC;
+
+    (void)state;
+    vmx_set_cr0(&vcpu->vmx, CR0_PE);
+    for (unsigned i = 0; i < 2; i++) {
+        uint32_t vectoring = i ? VMX_INFO_VALID | 0x40 : 0;
+        vcpu->vmx.raw = (struct vmx_exit_raw){.reason = exit.reason, .idt_vectoring_info = vectoring};
+        assert_int_equal(exit_handle(vcpu, &exit), EXIT_RESUME);
+        assert_int_equal(event_now(), check | VMX_INFO_ERROR_VALID);
+    }
+    vcpu->vmx.raw =
+        (struct vmx_exit_raw){.reason = exit.reason, .idt_vectoring_info = check | VMX_INFO_ERROR_VALID};
+    assert_int_equal(exit_handle(vcpu, &exit), EXIT_ENDED);
+    assert_int_equal(vcpu->end, REC_END_REFUSED);
+    assert_non_null(strstr(vcpu->act.reason, "alignment check"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,6 +473,9 @@ int main(void)
         TEST(nmis_are_not_nested),
         TEST(one_event_at_a_time),
         TEST(an_interrupted_delivery_is_repeated),
+        TEST(a_real_mode_delivery_is_repeated_without_its_error),
+        TEST(a_single_step_comes_before_interrupts),
+        TEST(alignment_checks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

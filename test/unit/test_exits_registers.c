@@ -161,6 +161,29 @@ static void long_mode_needs_pae(void **state)
     assert_fault(VECTOR_GP);
 }
 
+/* VM entry would refuse either (SDM 3C 27.3.1.2). */
+static void long_mode_needs_segments(void **state)
+{
+    uint64_t *vmcs = fakecpu_this->vmcs;
+    uint64_t cs = vmcs[VMCS_GUEST_CS_ACCESS], tr = vmcs[VMCS_GUEST_TR_ACCESS];
+
+    (void)state;
+    wrmsr_exit(VMSR_EFER, VMSR_EFER_LME);
+    assert_retired(2);
+    move_to_cr(4, CR4_PAE);
+    assert_retired(3);
+    vmcs[VMCS_GUEST_CS_ACCESS] = cs | VMX_ACCESS_LONG;
+    move_to_cr(0, CR0_PE | CR0_PG);
+    assert_fault(VECTOR_GP);
+    vmcs[VMCS_GUEST_CS_ACCESS] = cs;
+    vmcs[VMCS_GUEST_TR_ACCESS] = (tr & ~UINT64_C(0xf)) | 3; /* a busy 16-bit TSS */
+    move_to_cr(0, CR0_PE | CR0_PG);
+    assert_fault(VECTOR_GP);
+    vmcs[VMCS_GUEST_TR_ACCESS] = tr;
+    move_to_cr(0, CR0_PE | CR0_PG);
+    assert_retired(3);
+}
+
 static void cr4_rules(void **state)
 {
     (void)state;
@@ -213,9 +236,16 @@ static void task_priority(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(msrs_are_kept),       TEST(msr_faults), TEST(efer_keeps_what_paging_needs),
-        TEST(time_as_an_msr),      TEST(apic_msrs),  TEST(cr0_rules),
-        TEST(long_mode_needs_pae), TEST(cr4_rules),  TEST(pae_paging_loads_its_entries),
+        TEST(msrs_are_kept),
+        TEST(msr_faults),
+        TEST(efer_keeps_what_paging_needs),
+        TEST(time_as_an_msr),
+        TEST(apic_msrs),
+        TEST(cr0_rules),
+        TEST(long_mode_needs_pae),
+        TEST(long_mode_needs_segments),
+        TEST(cr4_rules),
+        TEST(pae_paging_loads_its_entries),
         TEST(task_priority),
     };
 

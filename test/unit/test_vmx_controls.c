@@ -143,7 +143,7 @@ static void chunk_words(void **state)
     assert_int_equal(c.word[VMX_WORD_ENTRY] & ENTRY_IA32E_GUEST, 0);
     assert_int_equal(c.word[VMX_WORD_ENTRY] & ENTRY_LOAD_PERF_GLOBAL_CTRL, 0);
     assert_int_equal(c.word[VMX_WORD_EXIT] & EXIT_LOAD_PERF_GLOBAL_CTRL, 0);
-    assert_int_equal(c.exception_bitmap, (1u << 1) | (1u << 18));
+    assert_int_equal(c.exception_bitmap, (1u << 1) | (1u << 17) | (1u << 18));
     for (unsigned word = 0; word < VMX_WORD_COUNT; word++) {
         struct vmx_caps caps;
 
