@@ -135,12 +135,26 @@ def check_readers(test, log):
     require(first and first == second, "test/golden/second_reader.py and retro dump see different things in the log")
 
 
+def ended_so(test, outcome, verdict):
+    """The recording is complete and says that the guest ended in this way."""
+    code = 0 if outcome in ("exit", "limit") else 5
+    require(test.code == code, "exit code %d instead of %d" % (test.code, code))
+    found = verdict.get("trailer", {}).get("outcome")
+    require(found == outcome, "the guest ended by %s instead of %s" % (found, outcome))
+    require("panic:" not in read(test.console), "the guest panicked")
+    test.code = 0
+
+
 def step_record(test, words, may_fail):
+    outcome = next((word[len("outcome="):] for word in words if word.startswith("outcome=")), None)
+    words = [word for word in words if not word.startswith("outcome=")]
     log = test.path("%d.rvlog" % (len(test.logs) + 1))
     test.logs.append(log)
-    test.retro("record", words, test.machine() + ["--output", log])
+    verdict = test.retro("record", words, test.machine() + ["--output", log])
+    if outcome:
+        ended_so(test, outcome, verdict)
     if test.code == 0:
-        check_output(test, may_fail)
+        check_output(test, may_fail or outcome)
         test.call([test.tools.retro, "verify", log], GRACE)
         require(test.code == 0, "retro verify refuses the log")
         check_readers(test, log)
