@@ -147,6 +147,8 @@ static void replay_elsewhere(struct fake_machine_config c, const struct fake_res
     c.model.slow_ticks = 6;
     c.model.accessed_on_violation = !c.model.accessed_on_violation;
     c.model.rep_cut_sets_rf = !c.model.rep_cut_sets_rf;
+    c.model.pmu = c.seed & 4;
+    c.model.skid = 20;
     c.spare_frames /= 2;
     compare(&c, "replay elsewhere", recorded, fake_replay(&c));
 }
@@ -186,6 +188,8 @@ static void run_seeds(uint64_t first, uint64_t count, uint32_t pieces, const cha
 
         guest.pieces = pieces;
         guest.only = only;
+        config.model.pmu = seed & 2;
+        config.model.skid = 4;
         check_pair(&config);
     }
 }
