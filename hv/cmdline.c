@@ -341,6 +341,11 @@ static bool set_verify(struct hv_options *o, struct text t)
     return parse_bool(t, &o->verify);
 }
 
+static bool set_detail(struct hv_options *o, struct text t)
+{
+    return parse_bool(t, &o->detail);
+}
+
 static bool set_msg_port_e9(struct hv_options *o, struct text t)
 {
     return parse_bool(t, &o->msg_port_e9);
@@ -361,7 +366,7 @@ static const struct {
     {"selftest", set_selftest}, {"limit", set_limit},
     {"limit-ms", set_limit_ms}, {"count", set_count},
     {"seconds", set_seconds},   {"pmu", set_pmu},
-    {"noise", set_noise},
+    {"noise", set_noise},       {"detail", set_detail},
 };
 
 struct hv_options cmdline_defaults(void)

@@ -60,6 +60,7 @@ struct hv_options {
     uint32_t count;    /* mode=soak: rounds, 0: no limit */
     uint32_t seconds;  /* mode=soak: no round begins after them, 0: no limit */
     enum hv_selftest selftest;
+    bool detail;      /* the log says what each chunk changed */
     bool verify;      /* compute and check digests */
     bool full_report; /* the start-up report lists all that was looked at */
     bool msg_port_e9; /* messages go to port 0xE9 as well */

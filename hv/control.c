@@ -2,6 +2,7 @@
 
 #include "hv/base/digest.h"
 #include "hv/cpu/cpu.h"
+#include "hv/detail.h"
 #include "hv/input.h"
 #include "hv/msg.h"
 #include "hv/panic.h"
@@ -128,6 +129,34 @@ static void move_console(struct control *c)
     }
 }
 
+/* ---- Detail ---- */
+
+/* Like the console, in lumps. */
+static void details_to_log(struct control *c)
+{
+    if (c->details_used && log_writer_detail(&c->writer, c->details, c->details_used))
+        c->details_used = 0;
+}
+
+/* True: some found no room. */
+static bool move_details(struct control *c)
+{
+    uint32_t length;
+    bool waits = false;
+
+    while (c->details) {
+        length = detail_take(c->vm, c->details + c->details_used, DETAIL_LUMP - c->details_used, &waits);
+        c->details_used += length;
+        if (!length && !waits)
+            return false;
+        if (!length)
+            details_to_log(c);
+        if (!length && c->details_used)
+            return true;
+    }
+    return false;
+}
+
 /* ---- Wire ---- */
 
 static void pump_wire(struct control *c)
@@ -147,6 +176,7 @@ static void pump_wire(struct control *c)
 void control_poll(struct control *c)
 {
     move_console(c);
+    move_details(c);
     encode_commits(c);
     flush_in_time(c);
     ship_log(c);
@@ -191,6 +221,8 @@ static void drain(void *context, const char *text, size_t size)
     if (c->vm) {
         encode_commits(c);
         lump_to_log(c);
+        move_details(c);
+        details_to_log(c);
         log_writer_abort(&c->writer, "the hypervisor panicked");
     }
     while (rdtsc() < until) {
@@ -256,6 +288,8 @@ void control_begin(struct control *c, struct vm *vm, enum control_log log_to)
     c->console_digest = 0;
     c->console_bytes = 0;
     c->lump_used = 0;
+    c->details = vm->detail.lump;
+    c->details_used = 0;
     log_writer_init(&c->writer, c->writer_buffer, CONTROL_WRITER_SIZE, 0);
     log_writer_header(&c->writer, &vm->header);
 }
@@ -370,12 +404,14 @@ static void drain_guest(struct control *c)
 {
     do
         control_poll(c);
-    while ((commit_ring_peek(&c->vm->commits) || c->vm->console.tail != c->vm->console.head) &&
+    while ((commit_ring_peek(&c->vm->commits) || c->vm->console.tail != c->vm->console.head ||
+            move_details(c)) &&
            !host_is_gone(c));
     do {
         lump_to_log(c);
+        details_to_log(c);
         control_poll(c);
-    } while (c->lump_used && !host_is_gone(c));
+    } while ((c->lump_used || c->details_used) && !host_is_gone(c));
 }
 
 static enum machine_status write_end(struct control *c, uint64_t ticks)

@@ -61,6 +61,8 @@ struct control {
     uint64_t console_bytes;
     uint32_t lump_used;
     uint8_t lump[CONTROL_CONSOLE_LUMP];
+    uint32_t details_used;
+    uint8_t *details; /* DETAIL_LUMP bytes, where the log has detail */
     uint32_t wire_used, wire_at;
     uint8_t wire[256]; /* bytes that the UART did not take yet */
     struct control_messages messages;

@@ -1,6 +1,7 @@
 #include "hv/divergence.h"
 
 #include "hv/cpu/cpu.h"
+#include "hv/detail.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,9 +21,23 @@ void divergence_note_state(struct vcpu *vcpu)
     found->end = vcpu->end;
     found->branches = vmx_pmu_count(&vcpu->vmx);
     found->cpu = *cpu;
+    found->differences[0] = 0;
+    (void)detail_compare(vcpu, found->differences, sizeof(found->differences));
     found->page_count = vcpu->view.write_count;
     for (uint32_t i = 0; i < MIN(found->page_count, (uint32_t)VCPU_FOUND_PAGES); i++)
         found->pages[i] = vcpu->view.writes[i];
+}
+
+void divergence_note_place(struct vcpu *vcpu)
+{
+    struct vcpu_found *found = &vcpu->found;
+
+    /* One is enough: place and general registers agree, or it would not look like it. */
+    if (found->valid && found->end == REC_END_POSITION)
+        return;
+    divergence_note_state(vcpu);
+    found->end = REC_END_POSITION;
+    found->page_count = 0; /* the chunk goes on: they are not collected */
 }
 
 static int append(char *text, size_t size, int used, const char *format, ...)
@@ -72,9 +87,13 @@ static void found_text(const struct vcpu *vcpu, char *text, size_t size, int use
                   (unsigned long long)found->cpu.gpr[GPR_RCX], (unsigned long long)found->cpu.gpr[GPR_RSP]);
     if (vcpu->vm->counts_branches)
         used = append(text, size, used, ", %llu conditional branches", (unsigned long long)found->branches);
-    used = append(text, size, used, ", %u changed pages", found->page_count);
+    if (found->page_count)
+        used = append(text, size, used, ", %u changed pages", found->page_count);
     for (uint32_t i = 0; i < MIN(found->page_count, (uint32_t)VCPU_FOUND_PAGES); i++)
         used = append(text, size, used, " %#x", found->pages[i]);
+    append(text, size, used, "%s",
+           found->differences[0] ? found->differences
+                                 : "; a recording with detail=on tells registers and words");
 }
 
 void divergence_report(struct vcpu *vcpu)

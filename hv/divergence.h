@@ -4,8 +4,12 @@
 
 #include "hv/vm.h"
 
-/* Remembers what the failed attempt of the vCPU's chunk came to, for the report. */
+/*
+ * Remembers what the failed attempt of the vCPU's chunk came to, for the report: after chunk_finish(), or at
+ * a place of the chunk that looked like the recorded end, but was not, after chunk_read_state().
+ */
 void divergence_note_state(struct vcpu *vcpu);
+void divergence_note_place(struct vcpu *vcpu);
 /* The vCPU's chunk differs for good: words the report, unless another vCPU was first, and stops the machine.
  */
 void divergence_report(struct vcpu *vcpu);

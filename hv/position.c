@@ -3,6 +3,7 @@
 #include "hv/access.h"
 #include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
+#include "hv/divergence.h"
 #include "hv/exits.h"
 #include "hv/phase.h"
 
@@ -72,7 +73,10 @@ static bool whole_state_agrees(struct vcpu *vcpu)
 {
     phase_enter(vcpu, REC_COUNT_TICKS_SEARCH);
     chunk_read_state(vcpu);
-    return fold(chunk_peek_digest(vcpu)) == vcpu->expected->position.state_check;
+    if (fold(chunk_peek_digest(vcpu)) == vcpu->expected->position.state_check)
+        return true;
+    divergence_note_place(vcpu);
+    return false;
 }
 
 static bool registers_agree(struct vcpu *vcpu, const uint64_t gpr[GPR_COUNT])

@@ -7,6 +7,7 @@
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"
+#include "hv/detail.h"
 #include "hv/exits.h"
 #include "hv/phase.h"
 #include "hv/position.h"
@@ -33,7 +34,7 @@ static bool wait_for_room(struct vcpu *vcpu)
 
     phase_enter(vcpu, REC_COUNT_TICKS_ROOM);
     while (!order_has_room(&vm->order) || !commit_ring_has_room(&vm->commits, vm->vcpu_count + 1) ||
-           !act_console_has_room(vm)) {
+           !act_console_has_room(vm) || !detail_has_room(vm)) {
         if (!counted) {
             vcpu->counters[REC_COUNT_STALLS]++;
             order_rest(&vm->order, vcpu->index);
@@ -269,6 +270,7 @@ static bool commit(struct vcpu *vcpu, uint64_t digest)
     inbound_consume(&vcpu->inbound, vcpu->events_inbound);
     fill_record(vcpu, commit_ring_slot(&vm->commits), seq, order_next_digest(&vm->order, seq, digest));
     commit_ring_put(&vm->commits);
+    detail_put(vcpu, seq);
     act_perform(vcpu, seq);
     if (vm->limit && seq >= vm->limit)
         act_end_guest(vm, vcpu->index, REC_OUTCOME_LIMIT, 0, "the last commit that was asked for");
@@ -384,6 +386,7 @@ static bool record_chunk(struct vcpu *vcpu)
     digest = chunk_finish(vcpu);
     if (vcpu->end == REC_END_POSITION)
         vcpu->position.state_check = (uint32_t)(digest ^ digest >> 32);
+    detail_note(vcpu);
     if (!noise_squash(&vcpu->noise) && commit(vcpu, digest)) {
         after_commit(vcpu);
         return true;

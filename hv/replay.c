@@ -188,6 +188,7 @@ static bool replay_chunk(struct vcpu *vcpu)
 
     position_first_guess(vcpu);
     vcpu->flush = false;
+    vcpu->found.valid = false;
     while (wait_for_start(vcpu)) {
         switch (attempt(vcpu)) {
         case ATTEMPT_COMMITTED:

@@ -1,14 +1,18 @@
 #include "hv/replay_log.h"
 
 #include "hv/msg.h"
+#include "replay/log_detail.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define TRAITS_TEXT_SIZE 256u
 
-/* Counts the commits that can be replayed; messages say why it is not the whole log. */
-static bool count_commits(struct vm_replay *replay, const uint8_t *bytes, size_t size)
+/*
+ * Counts the commits that can be replayed; messages say why it is not the whole log. *detail: whether it
+ * tells more of some than replaying needs.
+ */
+static bool count_commits(struct vm_replay *replay, const uint8_t *bytes, size_t size, bool *detail)
 {
     struct log_reader reader;
     struct log_block block;
@@ -18,6 +22,7 @@ static bool count_commits(struct vm_replay *replay, const uint8_t *bytes, size_t
     while ((status = log_reader_next(&reader, bytes, size, &block)) == LOG_BLOCK) {
         if (block.type == LOG_TYPE_COMMITS)
             replay->count += block.count;
+        *detail = *detail || block.type == LOG_TYPE_DETAIL;
     }
     if (status == LOG_ERROR && !reader.have_header) {
         hv_msg(MSG_ERROR, "log: %s at offset %llu", log_error_text(reader.error),
@@ -57,6 +62,36 @@ static uint64_t decode_block(struct vm_replay *replay, const struct log_reader *
         hv_msg(MSG_WARNING, "log: %s at offset %llu", log_error_text(it.error),
                (unsigned long long)it.offset);
     return step == LOG_COMMITS_ERROR ? 0 : at - before;
+}
+
+/* Notes where the log tells more of a commit. What does not decode is only not there. */
+static void index_detail(struct vm_replay *replay, const struct log_block *block)
+{
+    const uint8_t *at = block->payload, *end = at + block->length;
+    struct log_detail detail;
+
+    while (at < end) {
+        const uint8_t *entry = at;
+        if (log_detail_next(&at, end, &detail) != LOG_OK) {
+            hv_msg(MSG_WARNING, "log: %s at offset %llu", log_error_text(LOG_ERROR_DETAIL),
+                   (unsigned long long)block->offset);
+            return;
+        }
+        if (detail.seq >= 1 && detail.seq <= replay->count)
+            replay->detail[detail.seq - 1] = entry;
+    }
+}
+
+static void index_details(struct vm_replay *replay, const uint8_t *bytes, size_t size)
+{
+    struct log_reader reader;
+    struct log_block block;
+
+    log_reader_init(&reader);
+    while (log_reader_next(&reader, bytes, size, &block) == LOG_BLOCK) {
+        if (block.type == LOG_TYPE_DETAIL)
+            index_detail(replay, &block);
+    }
 }
 
 static void decode(struct vm_replay *replay, const uint8_t *bytes, size_t size)
@@ -99,7 +134,9 @@ static void link_by_vcpu(struct vm_replay *replay)
 
 bool replay_log_read(struct vm_replay *replay, const uint8_t *bytes, size_t size, struct mem *mem)
 {
-    if (!count_commits(replay, bytes, size))
+    bool detail = false;
+
+    if (!count_commits(replay, bytes, size, &detail))
         return false;
     if (replay->count == 0) {
         hv_msg(MSG_ERROR, "log: it holds no commits: there is nothing to replay");
@@ -107,11 +144,15 @@ bool replay_log_read(struct vm_replay *replay, const uint8_t *bytes, size_t size
     }
     replay->commits = mem_alloc(mem, replay->count * sizeof(*replay->commits), PAGE_SIZE);
     replay->next_of_vcpu = mem_alloc(mem, replay->count * sizeof(*replay->next_of_vcpu), PAGE_SIZE);
-    if (!replay->commits || !replay->next_of_vcpu) {
+    if (detail)
+        replay->detail = mem_alloc(mem, replay->count * sizeof(*replay->detail), PAGE_SIZE);
+    if (!replay->commits || !replay->next_of_vcpu || (detail && !replay->detail)) {
         hv_msg(MSG_ERROR, "log: too little memory for its %llu commits", (unsigned long long)replay->count);
         return false;
     }
     decode(replay, bytes, size);
+    if (detail)
+        index_details(replay, bytes, size);
     link_by_vcpu(replay);
     return replay->count != 0;
 }

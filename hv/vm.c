@@ -2,6 +2,7 @@
 
 #include "hv/base/check.h"
 #include "hv/cpu/cpu.h"
+#include "hv/detail.h"
 #include "hv/guestmem/loader.h"
 #include "hv/host_cpuid.h"
 #include "hv/msg.h"
@@ -316,7 +317,8 @@ static enum machine_status build(struct vm *vm, const struct vm_config *config)
             return MACHINE_BAD_LOG;
         take_header(vm, &vm->replay.header);
     }
-    if (!make_memory(vm, config->mem) || !make_vcpus(vm, config->mem)) {
+    if (!make_memory(vm, config->mem) || !make_vcpus(vm, config->mem) ||
+        (vm->mode == VM_RECORD && config->options->detail && !detail_create(vm, config->mem))) {
         hv_msg(MSG_ERROR, "not enough memory for the guest");
         return MACHINE_REFUSED;
     }

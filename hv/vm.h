@@ -38,6 +38,14 @@ struct vm_console {
     uint8_t bytes[VM_CONSOLE_SIZE];
 };
 
+/* Entries of replay/log_detail.h on their way to the control plane. Producers hold order.lock. */
+struct vm_detail {
+    uint8_t *bytes; /* NULL: no detail is wanted */
+    uint8_t *lump;  /* DETAIL_LUMP bytes, for the control plane to gather them in */
+    uint64_t head;
+    uint64_t tail;
+};
+
 /* Why the guest stopped; written once, under order.lock. */
 struct vm_outcome {
     uint32_t decided; /* atomic: 1 once the rest is valid */
@@ -62,6 +70,7 @@ struct vm_replay {
     struct rec_commit *commits; /* commit seq is commits[seq - 1] */
     uint64_t *next_of_vcpu;     /* seq of the same vCPU's next commit, 0: none */
     uint64_t first[MAX_VCPUS];  /* seq of each vCPU's first commit, 0: none */
+    const uint8_t **detail;     /* of each commit: its entry in the log, or NULL; NULL: the log has none */
     uint64_t count;
     struct rec_header header;
     struct rec_trailer trailer;
@@ -105,6 +114,7 @@ struct vm {
     struct vlapic_dest dests[MAX_VCPUS];
     uint64_t time_given; /* latest guest time that a committed chunk was given */
     struct vm_console console;
+    struct vm_detail detail;
     struct vm_outcome outcome;
 
     /* Atomic. */
@@ -136,6 +146,7 @@ struct vcpu_act {
 
 /* What a failed attempt to replay a chunk came to. */
 #define VCPU_FOUND_PAGES 8u
+#define VCPU_FOUND_TEXT  256u
 struct vcpu_found {
     bool valid;
     uint8_t end;
@@ -143,6 +154,7 @@ struct vcpu_found {
     uint32_t pages[VCPU_FOUND_PAGES];
     uint64_t branches;
     struct vmx_guest_state cpu;
+    char differences[VCPU_FOUND_TEXT]; /* from what the log tells in detail; empty: it does not */
 };
 
 struct vcpu {
@@ -179,6 +191,7 @@ struct vcpu {
     uint32_t events_inbound; /* of them from the inbound queue: the first ones */
     struct rec_position position;
     bool at_rep;
+    uint8_t *detail_entry; /* of the chunk, where detail is wanted; DETAIL_ENTRY_MAX bytes */
 
     /* Recording: lengths in preemption timer ticks. */
     uint64_t length;   /* of the next chunk */
@@ -195,8 +208,9 @@ struct vcpu {
     uint32_t guesses;        /* failed ones for this chunk */
     uint64_t skid;           /* how many branches before the recorded count the breakpoint is armed */
     struct vcpu_found found;
-    bool flush;  /* INVEPT before every entry */
-    bool passed; /* this place was compared: go on */
+    uint64_t detail_scratch[PAGE_SIZE / 8]; /* a page as recorded */
+    bool flush;                             /* INVEPT before every entry */
+    bool passed;                            /* this place was compared: go on */
 
     struct inbound inbound; /* produced under order.lock */
     uint64_t counters[REC_COUNT_MAX];

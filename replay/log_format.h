@@ -37,6 +37,7 @@ enum log_type {
     LOG_TYPE_CONSOLE = 0x8001,
     LOG_TYPE_MESSAGE = 0x8002,
     LOG_TYPE_COUNTERS = 0x8003,
+    LOG_TYPE_DETAIL = 0x8004,
 };
 
 /* Fixed begin of a COMMITS payload. */
@@ -114,6 +115,7 @@ enum log_error {
     LOG_ERROR_TRAILER_VCPUS,   /* TRAILER has other vCPUs than the HEADER */
     LOG_ERROR_OUTCOME,         /* TRAILER with an unknown outcome */
     LOG_ERROR_COUNTERS,        /* COUNTERS payload that does not decode */
+    LOG_ERROR_DETAIL,          /* DETAIL payload that does not decode */
     LOG_ERROR_COUNT
 };
 

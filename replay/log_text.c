@@ -43,6 +43,7 @@ static const char *const error_text[LOG_ERROR_COUNT] = {
     [LOG_ERROR_TRAILER_VCPUS] = "the TRAILER has other vCPUs than the HEADER",
     [LOG_ERROR_OUTCOME] = "the TRAILER has an unknown outcome",
     [LOG_ERROR_COUNTERS] = "a COUNTERS block does not decode",
+    [LOG_ERROR_DETAIL] = "a DETAIL block does not decode",
 };
 
 static const char *const counter_name[REC_COUNT_MAX] = {
@@ -142,6 +143,8 @@ const char *log_type_name(uint16_t type)
         return "MESSAGE";
     case LOG_TYPE_COUNTERS:
         return "COUNTERS";
+    case LOG_TYPE_DETAIL:
+        return "DETAIL";
     default:
         return "unknown";
     }

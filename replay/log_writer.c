@@ -198,6 +198,11 @@ bool log_writer_message(struct log_writer *w, const char *text, size_t length)
     return put_block(w, LOG_TYPE_MESSAGE, text, length);
 }
 
+bool log_writer_detail(struct log_writer *w, const void *entries, size_t length)
+{
+    return put_block(w, LOG_TYPE_DETAIL, entries, length);
+}
+
 bool log_writer_counters(struct log_writer *w, const uint64_t counters[][REC_COUNT_MAX])
 {
     uint8_t *p;

@@ -72,6 +72,9 @@ void log_writer_flush(struct log_writer *w);
 bool log_writer_console(struct log_writer *w, const void *bytes, size_t length);
 bool log_writer_message(struct log_writer *w, const char *text, size_t length);
 
+/* Entries of replay/log_detail.h, as a DETAIL block. */
+bool log_writer_detail(struct log_writer *w, const void *entries, size_t length);
+
 /* Counters of the header's vCPUs, counters[vcpu][enum rec_counter]. */
 bool log_writer_counters(struct log_writer *w, const uint64_t counters[][REC_COUNT_MAX]);
 

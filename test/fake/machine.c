@@ -16,6 +16,7 @@
 #include "hv/run.h"
 #include "hv/sleep.h"
 #include "replay/log_writer.h"
+#include "test/fake/details.h"
 #include "test/fake/schedule.h"
 #include "vmx/vmcs.h"
 
@@ -309,6 +310,11 @@ static void move_commits(struct machine *m)
     }
 }
 
+static void ship_log(void *m)
+{
+    keep_log(m);
+}
+
 static void move_console(struct machine *m)
 {
     struct vm_console *console = &m->vm->console;
@@ -340,6 +346,7 @@ static void control_task(void *context)
     while (__atomic_load_n(&vm->running, __ATOMIC_ACQUIRE)) {
         move_commits(m);
         move_console(m);
+        fake_details_move(vm, &m->writer, ship_log, m);
         give_input(m);
         if (vm_stopping(vm)) {
             sleep_wake_all(vm);
@@ -352,6 +359,7 @@ static void control_task(void *context)
     }
     move_commits(m);
     move_console(m);
+    fake_details_move(vm, &m->writer, ship_log, m);
 }
 
 /* ---- A run ---- */
@@ -435,6 +443,8 @@ struct fake_result *fake_record(const struct fake_machine_config *config)
     begin(&m, config);
     make_vm(&m, VM_RECORD);
     choose_way(&m);
+    if (config->detail)
+        fake_details_create(m.vm, make(&m, FAKE_DETAILS_BYTES));
     m.writer_buffer = malloc(WRITER_BYTES);
     HV_CHECK(m.writer_buffer);
     log_writer_init(&m.writer, m.writer_buffer, WRITER_BYTES, 1024);

@@ -23,6 +23,7 @@ struct fake_machine_config {
     bool threads;          /* not switched in one thread */
     uint32_t input;        /* recording: bytes of console input, at random times */
     uint64_t limit;        /* recording: the commit that ends it, or 0 */
+    bool detail;           /* recording: the log tells registers and words */
     bool serial;           /* replay: each chunk alone, on the snapshot just before it */
     const uint8_t *log;    /* replay */
     size_t log_bytes;

@@ -13,7 +13,7 @@ MAGIC, HEAD, TAIL = 0x4B425652, 20, 8
 MAX_PAYLOAD, MAX_VCPUS, MAX_EVENTS, MAX_INPUT, MAX_REASON = 65536, 8, 32, 256, 200
 OPTIONAL = 0x8000
 TYPES = {1: "HEADER", 2: "COMMITS", 3: "TRAILER", 4: "ABORT", 5: "OUTPUT_COMMIT", 6: "CHECKPOINT",
-         0x8001: "CONSOLE", 0x8002: "MESSAGE", 0x8003: "COUNTERS"}
+         0x8001: "CONSOLE", 0x8002: "MESSAGE", 0x8003: "COUNTERS", 0x8004: "DETAIL"}
 RESERVED = (5, 6)
 ENDS = ["position", "pause", "hlt", "io", "mmio", "apic", "shutdown", "refused"]
 EVENTS = ["fixed", "timer", "nmi", "init", "sipi", "extint"]
@@ -28,6 +28,11 @@ COUNTERS = [
     "ticks-token", "ticks-turn", "ticks-sleep"]
 NO_TRAITS = 2**64 - 1
 BIG = 2**64
+
+
+REGISTERS = ["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"] + ["r%d" % i for i in range(8, 16)] + [
+    "rip", "rflags", "cr0", "cr2", "cr3", "cr4"]
+DIGESTS = ["cpu", "xsave", "lapic", "other"]
 
 
 class Damage(Exception):
@@ -191,6 +196,11 @@ class Reader:
         if kind == 2:
             yield from self.read_commits(payload, line)
             return
+        if kind == 0x8004 and self.statistics:
+            entries = list(self.read_details(payload))
+            yield line
+            yield from entries
+            return
         try:
             if kind in parts and (kind != 0x8003 or self.statistics):
                 parts[kind](payload, line)
@@ -277,6 +287,41 @@ class Reader:
         if p.left() or vcpus > MAX_VCPUS:
             raise Damage("counters")
         line["counters"] = rows
+
+    def read_details(self, payload):
+        at = 0
+        try:
+            while at < len(payload):
+                length = Bytes(payload[at:at + 4], "detail").number(4)
+                if length < 4 or length > len(payload) - at:
+                    raise Damage("detail")
+                yield self.read_detail(Bytes(payload[at + 4:at + length], "detail"))
+                at += length
+        except Damage as damage:
+            raise Damage(damage.name, self.offset) from None
+
+    def read_detail(self, p):
+        vcpu, _, listed, seq, changed, _ = (p.number(size) for size in (1, 1, 2, 8, 4, 4))
+        line = {"kind": "detail", "seq": integer(seq), "vcpu": vcpu,
+                "registers": {name: hex64(p.number(8)) for name in REGISTERS},
+                "digests": {name: hex64(p.number(8)) for name in DIGESTS}, "changed_pages": changed,
+                "pages": [self.read_detail_page(p) for _ in range(listed)]}
+        if p.left() or listed > changed:
+            raise Damage("detail")
+        return line
+
+    @staticmethod
+    def read_detail_page(p):
+        page, changed, listed = p.number(4), p.number(2), p.number(2)
+        words, last = {}, -1
+        for _ in range(listed):
+            index, value = p.number(2), p.number(8)
+            if index <= last or index >= 512:
+                raise Damage("detail")
+            words["%x" % (8 * index)], last = hex64(value), index
+        if changed > 512 or listed > changed:
+            raise Damage("detail")
+        return {"page": page, "changed": changed, "words": words}
 
     def read_commits(self, payload, line):
         p = Bytes(payload, "commits-short")

@@ -199,7 +199,7 @@ int command_collect(int argc, char **argv)
         {"timeout", 't', "SECONDS", 0, "Give up after this time (0: never)", 0},
         {"console", OPTION_CONSOLE, "FILE", 0, "Write the guest's console to FILE too", 0},
         {"json", OPTION_JSON, NULL, 0, "Print the verdict as JSON; the console is then not shown", 0},
-        {"verbose", 'v', NULL, 0, "Show all that comes: firmware, boot loader, the whole start-up report", 0},
+        {"verbose", 'v', NULL, 0, "Show all that comes: firmware, boot loader", 0},
         {0},
     };
     static const struct argp_child children[] = {{&input_argp, 0, "Console input:", 1}, {0}};

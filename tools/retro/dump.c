@@ -1,4 +1,5 @@
 /* retro dump: the records of a log, as text or as JSON lines. */
+#include "replay/log_detail.h"
 #include "tools/retro/logmap.h"
 #include "tools/retro/names.h"
 #include "tools/retro/retro.h"
@@ -245,22 +246,99 @@ static void print_block(const struct log_block *b)
     putchar('\n');
 }
 
+static void print_detail_page(const struct log_detail_page *page)
+{
+    printf("         page %" PRIx32 " words %" PRIu32 ":", page->gpn, page->changed);
+    for (uint32_t i = 0; i < page->listed; i++) {
+        uint64_t value;
+        uint32_t at = log_detail_word(page, i, &value);
+        printf(" %" PRIx32 "=%" PRIx64, at * 8, value);
+    }
+    putchar('\n');
+}
+
+static void print_detail(struct log_detail *detail)
+{
+    struct log_detail_page page;
+
+    printf("%8" PRIu64 " vcpu %" PRIu32 " detail", detail->seq, detail->vcpu);
+    for (unsigned i = 0; i < DETAIL_REGISTERS; i++)
+        printf(" %s %" PRIx64, detail_register_name(i), detail->state.regs[i]);
+    for (unsigned i = 0; i < DETAIL_PARTS; i++)
+        printf(" %s %016" PRIx64, detail_part_name(i), detail->state.part[i]);
+    printf(" pages %" PRIu32 "\n", detail->changed);
+    while (log_detail_page(detail, &page))
+        print_detail_page(&page);
+}
+
+static json_t *json_of_detail_page(const struct log_detail_page *page)
+{
+    json_t *words = json_object();
+
+    for (uint32_t i = 0; i < page->listed; i++) {
+        char name[16];
+        uint64_t value;
+        snprintf(name, sizeof(name), "%" PRIx32, log_detail_word(page, i, &value) * 8);
+        json_object_set_new(words, name, json_hex(value));
+    }
+    return json_pack("{s:I, s:I, s:o}", "page", (json_int_t)page->gpn, "changed", (json_int_t)page->changed,
+                     "words", words);
+}
+
+static void print_detail_json(struct log_detail *detail)
+{
+    json_t *registers = json_object(), *digests = json_object(), *pages = json_array();
+    struct log_detail_page page;
+
+    for (unsigned i = 0; i < DETAIL_REGISTERS; i++)
+        json_object_set_new(registers, detail_register_name(i), json_hex(detail->state.regs[i]));
+    for (unsigned i = 0; i < DETAIL_PARTS; i++)
+        json_object_set_new(digests, detail_part_name(i), json_hex(detail->state.part[i]));
+    while (log_detail_page(detail, &page))
+        json_array_append_new(pages, json_of_detail_page(&page));
+    json_print(json_pack("{s:s, s:I, s:I, s:o, s:o, s:I, s:o}", "kind", "detail", "seq",
+                         (json_int_t)detail->seq, "vcpu", (json_int_t)detail->vcpu, "registers", registers,
+                         "digests", digests, "changed_pages", (json_int_t)detail->changed, "pages", pages));
+}
+
+static bool detail_wanted(const struct dump_args *args, const struct log_detail *detail)
+{
+    return detail->seq >= args->from && detail->seq <= args->to &&
+           (args->vcpu < 0 || detail->vcpu == (uint32_t)args->vcpu);
+}
+
+static void dump_details(struct dump_args *args, const struct log_block *b)
+{
+    const uint8_t *at = b->payload, *end = at + b->length;
+    struct log_detail detail;
+
+    while (at < end && log_detail_next(&at, end, &detail) == LOG_OK) {
+        if (!detail_wanted(args, &detail))
+            continue;
+        if (args->json)
+            print_detail_json(&detail);
+        else
+            print_detail(&detail);
+    }
+}
+
 static void dump_block(void *context, const struct log_reader *r, const struct log_block *b)
 {
     struct dump_args *args = context;
-    bool commits = b->type == LOG_TYPE_COMMITS;
+    bool commits = b->type == LOG_TYPE_COMMITS, details = b->type == LOG_TYPE_DETAIL;
+    bool all = !args->from && args->to == UINT64_MAX;
 
     /* Who asks for some commits wants nothing else. */
-    if (args->from || args->to != UINT64_MAX) {
-        if (!commits || b->first > args->to || b->first + b->count <= args->from)
-            return;
-    }
-    if (args->json)
+    if (!all && !details && (!commits || b->first > args->to || b->first + b->count <= args->from))
+        return;
+    if ((all || commits) && args->json)
         print_block_json(r, b);
-    else
+    else if (all || commits)
         print_block(b);
     if (commits)
         dump_commits(args, r, b);
+    else if (details)
+        dump_details(args, b);
 }
 
 int command_dump(int argc, char **argv)

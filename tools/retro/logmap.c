@@ -1,4 +1,5 @@
 #include "tools/retro/logmap.h"
+#include "replay/log_detail.h"
 #include "tools/retro/retro.h"
 #include "tools/retro/util.h"
 #include "tools/retro/zlog.h"
@@ -87,6 +88,17 @@ void logmap_close(struct logmap *m)
     *m = (struct logmap){.fd = -1};
 }
 
+static enum log_error check_details(const struct log_block *b)
+{
+    const uint8_t *at = b->payload, *end = at + b->length;
+    enum log_error error = LOG_OK;
+    struct log_detail detail;
+
+    while (at < end && error == LOG_OK)
+        error = log_detail_next(&at, end, &detail);
+    return error;
+}
+
 /* Where the block's contents do not decode; false: they do. Sets r->error and r->next. */
 static bool bad_contents(struct log_reader *r, const struct log_block *b, uint64_t *at)
 {
@@ -99,6 +111,8 @@ static bool bad_contents(struct log_reader *r, const struct log_block *b, uint64
     *at = b->offset;
     if (b->type == LOG_TYPE_COUNTERS)
         return (r->error = log_decode_counters(b, counters, &vcpus)) != LOG_OK;
+    if (b->type == LOG_TYPE_DETAIL)
+        return (r->error = check_details(b)) != LOG_OK;
     if (b->type != LOG_TYPE_COMMITS)
         return false;
     log_commits_begin(&it, r, b);

@@ -169,8 +169,8 @@ static char *hypervisor_words(const struct machine_options *o, const char *mode)
 
     if (!f)
         return xprintf(" ");
-    fprintf(f, "mode=%s mem=%lluM vcpus=%u log=serial end=%s", mode, (unsigned long long)(o->memory / MIB),
-            o->vcpus, end_word(o->emulator));
+    fprintf(f, "mode=%s mem=%lluM vcpus=%u log=serial%s end=%s", mode, (unsigned long long)(o->memory / MIB),
+            o->vcpus, o->verbose ? " report=full" : "", end_word(o->emulator));
     if (o->has_chunk)
         fprintf(f, " chunk=%llu", (unsigned long long)o->chunk);
     if (o->has_seed)
