@@ -249,10 +249,10 @@ static void check_image(struct cpu_result *self, uint64_t value)
     self->hash = hash_add(hash_add(self->hash, low), seen_st0);
     memcpy(self->image + IMAGE_MXCSR, &bad, sizeof(bad));
     __asm__ volatile(NO_TRAP_IN_R11 "1: fxrstor64 %1; 2:" TRAP_FIXUP(1b, 2b)
-                     : "=r"(vector)
+                     : "=&r"(vector)
                      : "m"(self->image));
     self->allowed += vector != VECTOR_GP;
-    __asm__ volatile(NO_TRAP_IN_R11 "1: ldmxcsr %1; 2:" TRAP_FIXUP(1b, 2b) : "=r"(vector) : "m"(bad));
+    __asm__ volatile(NO_TRAP_IN_R11 "1: ldmxcsr %1; 2:" TRAP_FIXUP(1b, 2b) : "=&r"(vector) : "m"(bad));
     self->allowed += vector != VECTOR_GP;
 }
 

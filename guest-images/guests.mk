@@ -24,7 +24,11 @@ $(GUEST_ELF): $(BUILD)/guests/%.elf: $(BUILD)/guest-objects/guest-images/%.c.o $
 	$(GUEST_CC) -nostdlib -static -no-pie -Wl,-T,guest-images/lib/guest.ld,--gc-sections,--build-id=none \
 	    -Wl,-z,noexecstack,-z,max-page-size=4096 $< $(GUEST_LIB) -L$(NEWLIB_GUEST)/lib -lc -lgcc -o $@
 
-guests: $(GUEST_ELF) ## build the bare-metal guests (build/guests/*.elf)
+# The entry is 32-bit code, so that hello can also be what most 32-bit kernels are: an ELF32 file.
+$(BUILD)/guests/hello32.elf: $(BUILD)/guests/hello.elf
+	objcopy -O elf32-i386 --strip-debug $< $@
+
+guests: $(GUEST_ELF) $(BUILD)/guests/hello32.elf ## build the bare-metal guests (build/guests/*.elf)
 
 native-test: guests ## run the guests without the hypervisor, in QEMU
 	guest-images/native-test

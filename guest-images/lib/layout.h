@@ -33,12 +33,15 @@
 
 #define MSR_EFER 0xC0000080
 #define EFER_LME 0x00000100
+#define EFER_NXE 0x00000800
 
 /* Paging-structure entries, SDM 3A 4.5. */
 #define PTE_PRESENT    0x001
 #define PTE_WRITE      0x002
 #define PTE_WRITE_THRU 0x008
 #define PTE_NO_CACHE   0x010
+#define PTE_ACCESSED   0x020
+#define PTE_DIRTY      0x040
 #define PTE_LARGE      0x080
 
 #define FXSAVE_SIZE 512
