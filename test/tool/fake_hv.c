@@ -12,8 +12,9 @@
  * log to make; end=trailer|abort|none; status=NAME of the last line, none for no line; report=1 for a
  * replay's report (no commits); flip=memory|vcpu|console for a result that differs; noise=1 for firmware
  * text before the link; input=PATH to take console input, append it to PATH and go on until a byte 04 comes,
- * slow=N bytes of it each time; acks=PATH to append, as each peer leaves, how many bytes of the log are
- * acknowledged; exit=N for the guest's status; lost=N for a line more on the console; odd=SEQ
+ * slow=N bytes of it each time; machine=N for a header with this seed, and other digests; acks=PATH to
+ * append, as each peer leaves, how many bytes of the log are acknowledged; exit=N for the guest's status;
+ * lost=N for a line more on the console; odd=SEQ
  * how=vcpu|events|time|end|position|registers|state|input|typed for a commit unlike the others; hang=1
  * to stay silent at the end instead of closing; linger=MS to wait at the end.
  */
@@ -39,7 +40,7 @@
 enum { RING = 1 << 18, WRITER_BUFFER = 1 << 16, STEP_MS = 2, RTO_MS = 40 };
 
 struct options {
-    unsigned commits, vcpus, seed, lossy, rate, linger, slow, exit, odd;
+    unsigned commits, vcpus, seed, lossy, rate, linger, slow, exit, odd, machine;
     size_t cut;
     bool report, noise, hang;
     const char *end, *status, *flip, *input, *lost, *how, *acks;
@@ -137,7 +138,7 @@ static void make_odd(struct rec_commit *commit, const struct options *o)
 
 static uint64_t write_commits(struct log_writer *w, struct log_image *image, const struct options *o)
 {
-    uint64_t random = o->seed, digest = 0;
+    uint64_t random = o->seed, digest = o->machine;
 
     for (uint64_t seq = 1; seq <= o->commits; seq++) {
         struct rec_commit commit = make_commit(seq, o, &random);
@@ -194,7 +195,7 @@ static struct log_image make_log(const struct options *o)
                                 .time_stride = 20,
                                 .time_quantum = 1024,
                                 .tsc_hz = 10000000,
-                                .seed = o->seed,
+                                .seed = o->machine ? o->machine : o->seed,
                                 .host_traits = 0x15,
                                 .guest_command_line = "counters 1000",
                                 .build_id = "fake"};
@@ -515,10 +516,10 @@ static bool parse(struct options *o, char *word)
         const char **text;
     } words[] = {{"commits", &o->commits, NULL}, {"vcpus", &o->vcpus, NULL}, {"seed", &o->seed, NULL},
                  {"lossy", &o->lossy, NULL},     {"rate", &o->rate, NULL},   {"linger", &o->linger, NULL},
-                 {"slow", &o->slow, NULL},       {"exit", &o->exit, NULL},   {"lost", NULL, &o->lost},
-                 {"odd", &o->odd, NULL},         {"how", NULL, &o->how},     {"acks", NULL, &o->acks},
-                 {"input", NULL, &o->input},     {"end", NULL, &o->end},     {"status", NULL, &o->status},
-                 {"flip", NULL, &o->flip}};
+                 {"slow", &o->slow, NULL},       {"exit", &o->exit, NULL},   {"machine", &o->machine, NULL},
+                 {"lost", NULL, &o->lost},       {"odd", &o->odd, NULL},     {"how", NULL, &o->how},
+                 {"acks", NULL, &o->acks},       {"input", NULL, &o->input}, {"end", NULL, &o->end},
+                 {"status", NULL, &o->status},   {"flip", NULL, &o->flip}};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         if (strcmp(words[i].name, word) != 0)
             continue;

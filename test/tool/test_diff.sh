@@ -41,8 +41,8 @@ expect 2 $RETRO diff --guest "$T/guest.elf" "$T/base.log" "$T/odd.log"
 said out 'begins with other interrupts'
 said out 'A: a chunk of vCPU 0 is cut at 100010 \(work\+0x8\)'
 said out 'B: a chunk of vCPU 0 takes timer 40 and is cut at'
-said out 'vCPU 0 was last seen at [0-9a-f]+ \(work\+0x[0-9a-f]+\) \(commit 2[0-9]+\)'
-lacks out 'vCPU 1 was'
+said out '^  vCPU 0: last seen at [0-9a-f]+ \(work\+0x[0-9a-f]+\) \(commit 2[0-9]+\)'
+lacks out 'vCPU 1:'
 make_log in1 odd=250 how=input
 make_log in2 odd=250 how=typed
 expect 2 $RETRO diff "$T/in1.log" "$T/in2.log"
@@ -59,6 +59,14 @@ make_log seed seed=9 vcpus=1
 expect 2 $RETRO diff "$T/a.log" "$T/seed.log"
 said out 'header: seed: A 1, B 9'
 said out 'header: vcpus: A 2, B 1'
+said out '^so state and memory differ from the start'
+# Another seed changes the state from the first commit on: only the records count.
+make_log machine machine=9
+expect 2 $RETRO diff "$T/a.log" "$T/machine.log"
+said out '^all 500 commits are alike in their records$'
+make_log machine machine=9 odd=250 how=position
+expect 2 $RETRO diff "$T/base.log" "$T/machine.log"
+said out '^the logs part at commit 250: the chunk is cut at another place'
 make_log lost lost=3
 make_log bad lost=4 exit=1 flip=memory
 expect 2 $RETRO diff "$T/lost.log" "$T/bad.log"

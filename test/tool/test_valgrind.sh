@@ -7,7 +7,8 @@ if ! command -v valgrind >/dev/null; then
 fi
 RETRO="valgrind -q --leak-check=full --error-exitcode=99 build/retro"
 $FAKE file "$T/a.log" commits=300
-for look in info verify stats dump console "info --json" "stats --json" "dump --json"; do
+expect 0 $RETRO compress "$T/a.log" -o "$T/a.zst"
+for look in info verify stats dump console "diff $T/a.zst" "info --json" "stats --json" "dump --json"; do
     expect 0 $RETRO $look "$T/a.log"
 done
 head -c 1000 "$T/a.log" >"$T/cut.log"

@@ -29,6 +29,7 @@ enum diff_kind {
 struct diff_side {
     const char *path;
     struct logmap map;
+    struct rec_header header;
     struct log_reader reader;
     enum log_status status; /* LOG_BLOCK while there may be more */
     struct log_block block;

@@ -65,6 +65,7 @@ int diff_open(struct diff_side *s, const char *path)
     int code = logmap_open(&s->map, path);
     if (code == RETRO_OK)
         code = logmap_header(&s->map, path, &s->reader, &status);
+    s->header = s->reader.header;
     log_reader_init(&s->reader);
     return code;
 }
@@ -232,11 +233,11 @@ char *diff_describe_last(const struct diff_side *s, unsigned vcpu, const struct 
     if (!f)
         abort();
     if (s->last_seq[vcpu]) {
-        fprintf(f, "at ");
+        fprintf(f, "last seen at ");
         print_place(f, s->last_rip[vcpu], symbols);
         fprintf(f, " (commit %" PRIu64 ")", s->last_seq[vcpu]);
     } else {
-        fputs("nowhere: none of its chunks was cut", f);
+        fputs("none of its chunks before was cut, so its place is not known", f);
     }
     fclose(f);
     return text;
