@@ -251,16 +251,22 @@ static bool pass_injection(struct vcpu *vcpu)
     return true;
 }
 
+/* As the log says, within what a chunk can have taken. */
+static uint64_t recorded_duration(const struct vcpu *vcpu)
+{
+    return MIN(vcpu->expected->position.duration, vcpu->vm->astray_ticks);
+}
+
 /* Runs without a breakpoint to `margin` ticks before the recorded duration's end. */
 static enum chunk_stop approach_by_time(struct vcpu *vcpu)
 {
-    uint64_t duration = vcpu->expected->position.duration;
+    uint64_t duration = recorded_duration(vcpu);
     enum chunk_stop stop;
 
     if (duration <= vcpu->margin)
         return CHUNK_TIMER;
     do {
-        stop = chunk_run(vcpu, (uint32_t)(duration - vcpu->margin - chunk_spent(vcpu)));
+        stop = chunk_run(vcpu, (uint32_t)MIN(duration - vcpu->margin - chunk_spent(vcpu), UINT32_MAX));
         if (stop == CHUNK_INJECT && !pass_injection(vcpu))
             return stop;
     } while (stop == CHUNK_INJECT && chunk_spent(vcpu) < duration - vcpu->margin);
@@ -272,7 +278,7 @@ static enum chunk_stop approach_by_count(struct vcpu *vcpu)
 {
     const struct rec_position *position = &vcpu->expected->position;
     uint64_t goal = position->branches - vcpu->skid;
-    uint64_t bound = position->duration * SLOWER + POSITION_SLACK;
+    uint64_t bound = recorded_duration(vcpu) * SLOWER + POSITION_SLACK;
     enum chunk_stop stop = CHUNK_COUNTED;
 
     /* Where no branch comes for long, or no interrupt, the timer stops now and then. */
@@ -296,7 +302,7 @@ static enum chunk_stop approach(struct vcpu *vcpu)
 /* How long to run on: in a REP, where no breakpoint may fire, the timer has to stop now and then. */
 static uint32_t stretch(const struct vcpu *vcpu, uint64_t bound)
 {
-    uint64_t left = bound - chunk_spent(vcpu);
+    uint64_t left = MIN(bound - chunk_spent(vcpu), UINT32_MAX);
 
     return (uint32_t)(vcpu->expected->flags & REC_F_REP ? MIN(left, 2 * (uint64_t)vcpu->vm->rep_step) : left);
 }
@@ -304,7 +310,7 @@ static uint32_t stretch(const struct vcpu *vcpu, uint64_t bound)
 static enum position_result search(struct vcpu *vcpu)
 {
     const struct rec_position *position = &vcpu->expected->position;
-    uint64_t bound = MAX(position->duration, chunk_spent(vcpu)) * 2 + POSITION_SLACK;
+    uint64_t bound = MAX(recorded_duration(vcpu), chunk_spent(vcpu)) * 2 + POSITION_SLACK;
     enum chunk_stop stop = CHUNK_BREAKPOINT;
 
     for (;;) {

@@ -14,8 +14,6 @@
 #define REPLAY_TRIES 6u  /* of one chunk whose digest differs, before it counts as a divergence */
 #define REPLAY_AHEAD 64u /* how many commits ahead of its turn a chunk may start: it holds frames back */
 
-#define RUN_BOUND (UINT64_C(1) << 33) /* preemption timer ticks after which a chunk has gone astray */
-
 /* ---- Begin ---- */
 
 /* The snapshot from which the chunk may start: E, but not too far ahead of the others. */
@@ -62,9 +60,7 @@ static void take_inputs(struct vcpu *vcpu)
  */
 static enum position_result run_to_exit(struct vcpu *vcpu)
 {
-    uint64_t bound = RUN_BOUND;
-
-    while (chunk_spent(vcpu) < bound) {
+    while (chunk_spent(vcpu) < vcpu->vm->astray_ticks) {
         enum chunk_stop stop = chunk_run(vcpu, POSITION_SLACK);
         if (stop == CHUNK_STOPPED)
             return POSITION_STOPPED;

@@ -10,6 +10,9 @@
 
 #include <string.h>
 
+/* The longest chunk that the command line allows, doubled by chaos. */
+#define ASTRAY_TICKS (UINT64_C(1) << 33)
+
 #define CHUNK_PAGES     1024u               /* most pages that a chunk changes: 4 MiB */
 #define COMMIT_SLOTS    4096u               /* commits on their way to the log */
 #define FRAMES_LOW      256u                /* with fewer free ones per vCPU no chunk begins */
@@ -265,6 +268,7 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->chunk_min = MIN(options->min_chunk, options->chunk);
     vm->rep_step = POSITION_REP_STEP;
     vm->skid = POSITION_SKID;
+    vm->astray_ticks = ASTRAY_TICKS;
     vm->verify = options->verify;
     vm->limit = options->limit;
     vm->limit_ticks = config->tsc_hz / 1000 * options->limit_ms;

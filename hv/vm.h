@@ -88,6 +88,8 @@ struct vm {
     uint32_t time_stride;
     uint64_t chunk_ticks; /* target length of a chunk, TSC ticks */
     uint64_t chunk_min;
+    /* Replay: preemption timer ticks after which a chunk has gone astray. */
+    uint64_t astray_ticks;
     uint32_t rep_step;    /* preemption timer ticks, once the CPU's rate is known; see position.h */
     uint32_t skid;        /* branches, see POSITION_SKID */
     bool verify;          /* digest every chunk */

@@ -55,7 +55,8 @@ FUZZ_SECONDS ?= 60
 FUZZ_CC      ?= clang
 FUZZ_CFLAGS  := -std=gnu11 -O1 -g $(WARN) -I. -DRV_HOST=1 -MMD -MP -fno-sanitize-recover=all \
                 -fsanitize=fuzzer-no-link,address,undefined
-FUZZ_OBJ     := $(patsubst %.c,$(BUILD)/fuzz-obj/%.o,$(PURE_SRC) $(HOST_PURE_SRC) test/fake/check.c)
+FUZZ_OBJ     := $(patsubst %.c,$(BUILD)/fuzz-obj/%.o,$(PURE_SRC) $(HOST_PURE_SRC) $(HOST_EXTRA_SRC)) \
+                $(patsubst %.S,$(BUILD)/host/%.o,$(wildcard test/fake/*.S))
 FUZZ_BIN     := $(patsubst test/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
 
 $(BUILD)/fuzz-obj/%.o: %.c

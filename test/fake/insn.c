@@ -39,7 +39,7 @@ void fake_set_reg(struct fakerun *run, unsigned reg, uint32_t size, uint32_t val
 /* Guest programs keep their instructions within pages. */
 uint8_t fake_next_byte(struct fakeinsn *insn)
 {
-    HV_CHECK(insn->at < insn->count);
+    FAKE_KNOWN(insn->at < insn->count);
     return insn->bytes[insn->at++];
 }
 
@@ -78,7 +78,7 @@ static uint32_t address16(struct fakerun *run, struct fakeinsn *insn, unsigned m
 
     if (mod == 0 && rm == 6)
         return fake_immediate(insn, 2);
-    HV_CHECK(base[rm] != NO_REGISTER);
+    FAKE_KNOWN(base[rm] != NO_REGISTER);
     return (run->r[base[rm]] + displacement(insn, mod, 2)) & 0xffff;
 }
 
@@ -266,7 +266,7 @@ static enum fakestep group5(struct fakerun *run, struct fakeinsn *insn)
         run->rip = value;
         return FAKE_JUMPED;
     default:
-        HV_CHECK((insn->modrm >> 3 & 7) == 6);
+        FAKE_KNOWN((insn->modrm >> 3 & 7) == 6);
         return fake_get_rm(run, insn, insn->size, &value) && fake_push(run, insn->size, value) ? FAKE_DONE
                                                                                                : FAKE_EXIT;
     }

@@ -188,7 +188,7 @@ static enum fakestep move_control(struct fakerun *run, struct fakeinsn *insn, ui
         return fake_exit(run, VMX_EXIT_DR_ACCESS, q, insn->at);
     }
     if (op == 0x20) {
-        HV_CHECK(number == 0 || number == 2);
+        FAKE_KNOWN(number == 0 || number == 2);
         if (number == 2) {
             run->r[gpr] = (uint32_t)run->cpu->cr2;
             return FAKE_DONE;
@@ -206,7 +206,7 @@ static enum fakestep movd(struct fakerun *run, struct fakeinsn *insn, uint8_t op
     uint8_t *xmm0 = run->cpu->xstate + XMM0_OFFSET;
 
     fake_modrm(run, insn);
-    HV_CHECK(insn->wide_other && (insn->modrm & 0xf8) == 0xc0);
+    FAKE_KNOWN(insn->wide_other && (insn->modrm & 0xf8) == 0xc0);
     if (op == 0x7e) {
         memcpy(&run->r[insn->modrm & 7], xmm0, 4);
     } else {
@@ -294,7 +294,7 @@ static enum fakestep group7(struct fakerun *run, struct fakeinsn *insn)
 static enum fakestep random_number(struct fakerun *run, struct fakeinsn *insn)
 {
     fake_modrm(run, insn);
-    HV_CHECK(!insn->is_memory && (insn->modrm >> 3 & 7) == 6);
+    FAKE_KNOWN(!insn->is_memory && (insn->modrm >> 3 & 7) == 6);
     run->cpu->vmcs[VMCS_EXIT_INSTRUCTION_INFO] = (insn->modrm & 7u) << 3 | (insn->size == 4 ? BIT(11) : 0);
     return exit_here(run, insn, VMX_EXIT_RDRAND);
 }

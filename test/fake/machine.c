@@ -20,6 +20,7 @@
 #include "test/fake/schedule.h"
 #include "vmx/vmcs.h"
 
+#define ASTRAY_TICKS 1000000u
 #define PAGES        (GUEST_BYTES / PAGE_SIZE)
 #define RING_ENTRIES 1024u
 #define COMMIT_SLOTS 64u
@@ -186,6 +187,7 @@ static void make_vm(struct machine *m, enum vm_mode mode)
     vm->chunk_min = c->chunk_min;
     vm->rep_step = 3;
     vm->skid = c->skid;
+    vm->astray_ticks = ASTRAY_TICKS;
     vm->verify = true;
     vm->limit = c->limit;
     vports_reset(&vm->ports);

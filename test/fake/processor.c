@@ -295,6 +295,13 @@ static void spend(struct fakerun *run)
     __atomic_fetch_add(cpu->clock, ticks, __ATOMIC_RELAXED);
 }
 
+void fake_unknown(const char *expression, const char *file, int line)
+{
+    if (!fakecpu_this->model.strange_code)
+        hv_check_failed(expression, file, line);
+    longjmp(fakecpu_this->unknown, 1);
+}
+
 static void run_guest(struct fakerun *run)
 {
     uint64_t *vmcs = run->cpu->vmcs;
@@ -331,7 +338,10 @@ uint64_t vmx_run(struct vmx_vcpu *vcpu)
         cpu->vmcs[VMCS_EXIT_QUALIFICATION] = 0;
         return 0;
     }
-    run_guest(&run);
+    if (!setjmp(cpu->unknown))
+        run_guest(&run);
+    else
+        fake_exit(&run, VMX_EXIT_TRIPLE_FAULT, 0, 0);
     store_run(&run, vcpu);
     __atomic_fetch_add(cpu->clock, VMX_EXIT_TICKS, __ATOMIC_RELAXED);
     return 0;

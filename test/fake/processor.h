@@ -11,6 +11,8 @@
 #ifndef RV_TEST_FAKE_PROCESSOR_H
 #define RV_TEST_FAKE_PROCESSOR_H
 
+#include <setjmp.h>
+
 #include "hv/base/types.h"
 #include "test/fake/tlb.h"
 #include "vmx/pmu.h"
@@ -27,6 +29,7 @@ struct fakecpu_model {
     bool pmu;                   /* it has one, see vmx/pmu.h */
     bool deaf;                  /* its overflows do not interrupt */
     uint32_t skid;              /* an overflow interrupts up to so many instructions later */
+    bool strange_code;          /* what it does not know is a triple fault, and does not stop the test */
     bool rep_cut_sets_rf;       /* RF as saved by a timer or window exit between two iterations */
 };
 
@@ -47,6 +50,7 @@ struct fakepmu {
 };
 
 struct fakecpu {
+    jmp_buf unknown; /* where it goes on after what it does not know */
     uint32_t index;
     struct fakecpu_model model;
     uint64_t random;

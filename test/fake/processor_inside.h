@@ -59,6 +59,12 @@ enum fakestep fake_exit(struct fakerun *run, uint32_t reason, uint64_t qualifica
 void fake_retire_branch(struct fakerun *run);
 /* An instruction is done: an interrupt on its way comes nearer. */
 void fakepmu_move(struct fakepmu *pmu);
+/*
+ * States what the processor knows how to do. Where it does not, the test stops, or, where any code may come
+ * up (fakecpu_model.strange_code), the guest ends by a triple fault.
+ */
+#define FAKE_KNOWN(e) ((e) ? (void)0 : fake_unknown(#e, __FILE__, __LINE__))
+_Noreturn void fake_unknown(const char *expression, const char *file, int line);
 
 /* ---- Memory (memory.c): false after an EPT violation, which is an exit ---- */
 

@@ -180,7 +180,7 @@ class Reader:
 
     def admit(self, kind, flags):
         known = 1 if kind == 2 else 0
-        if kind in TYPES and flags & ~known:
+        if (kind in TYPES or not kind & OPTIONAL) and flags & ~known:
             raise Damage("flags", self.offset)
         if self.header is None and kind != 1:
             raise Damage("no-header", self.offset)

@@ -211,6 +211,16 @@ static void change_time(struct rec_chunk *chunk)
     chunk->time_base += 3;
 }
 
+/* Of every eighth chunk that has one. */
+static void change_durations(struct vm *vm, void *context)
+{
+    for (uint64_t i = 0; i < vm->replay.count; i += 8) {
+        struct rec_commit *commit = &vm->replay.commits[i];
+        if (commit->kind == REC_CHUNK && commit->chunk.end == REC_END_POSITION)
+            commit->chunk.position.duration = *(const uint64_t *)context;
+    }
+}
+
 /* Whether a change of the commit is one that must show. */
 static bool shows(const struct rec_chunk *chunk, void (*apply)(struct rec_chunk *chunk))
 {
@@ -278,6 +288,25 @@ static void check_change(struct fake_machine_config *config, const struct fake_r
     assert_true(tried > 0);
 }
 
+/* A duration is a hint: whatever it says, the place is found. */
+static void untrue_durations(void **state)
+{
+    static const uint64_t durations[] = {
+        0, 1, UINT64_C(1) << 32, UINT64_C(3) << 32, UINT64_C(1) << 63, UINT64_MAX};
+    struct fake_guest guest = racing(8);
+    struct fake_machine_config config = fake_machine_defaults(&guest, 8);
+    struct fake_result *recorded = record(&config);
+
+    (void)state;
+    config.prepare = change_durations;
+    for (uint32_t i = 0; i < ARRAY_LEN(durations); i++) {
+        uint64_t duration = durations[i];
+        config.context = &duration;
+        check_equal(&config, recorded);
+    }
+    fake_result_delete(recorded);
+}
+
 static void untrue(void **state)
 {
     static void (*const changes[])(struct rec_chunk * chunk) = {change_digest, change_registers, change_state,
@@ -298,8 +327,9 @@ static void untrue(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_halted), cmocka_unit_test(refused), cmocka_unit_test(limited),
-        cmocka_unit_test(startup),    cmocka_unit_test(cut_off), cmocka_unit_test(untrue),
+        cmocka_unit_test(all_halted),       cmocka_unit_test(refused), cmocka_unit_test(limited),
+        cmocka_unit_test(startup),          cmocka_unit_test(cut_off), cmocka_unit_test(untrue),
+        cmocka_unit_test(untrue_durations),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
