@@ -2,15 +2,18 @@
 
 import json
 import os
+import random
 import re
 import shlex
 import struct
 import subprocess
+import time
 
 GRACE = 60  # seconds that retro may take beyond its own --timeout
 HEAD, TAIL = 20, 8  # bytes of a log's block around the payload, see replay/FORMAT.md
 COMMITS = 2  # type of a block
 SECOND_READER_BYTES = 1 << 20
+KILL_STEP = 2500  # bytes of log between two kills, at most
 
 
 class Failure(Exception):
@@ -219,6 +222,64 @@ def step_soak(test, words, _):
         require(not os.path.exists(log), "all rounds are equal, but one left a log")
 
 
+def size_of(path):
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def collect_over(test, port, log, size):
+    """A collector on the bad line, killed when the log has `size` bytes, or left to its end (None). Its exit code, None: killed."""
+    command = [test.tools.retro, "collect", "--json", "--timeout", str(test.limit), "--output", log, "tcp:127.0.0.1:%s" % port]
+    with open(test.path("collected"), "ab") as file, \
+            subprocess.Popen(command + (["--append"] if os.path.exists(log) else []), stdin=subprocess.DEVNULL, stdout=file,
+                             stderr=file) as collector:
+        while collector.poll() is None:
+            if size and size_of(log) >= size:
+                collector.kill()
+                collector.wait()
+                return None
+            time.sleep(0.005)
+        return collector.returncode
+
+
+def step_line(test, words, _):
+    """
+    A recording over a line that loses, doubles and changes HARM of 100,000 bytes in both directions: line+HARM+KILLS. Its
+    collector is killed KILLS times, anywhere in the log, and another one goes on.
+    """
+    harm, kills = int(words[0]), int(words[1])
+    dice = random.Random(harm + kills)
+    log, iso = test.path("%d.rvlog" % (len(test.logs) + 1)), test.path("line.iso")
+    options = "mode=record mem=%s vcpus=%d log=serial end=bochs" % (test.entry.memory, test.entry.vcpus)
+    guest = test.guest() + "=guest" + ("" if test.entry.words == "-" else " " + test.entry.words)
+    test.call(["tools/mkiso", iso, " ".join([options] + words[2:]), guest], GRACE)
+    require(test.code == 0, "tools/mkiso failed")
+    with subprocess.Popen(["test/tool/bad_line.py", "1", str(harm)], stdout=subprocess.PIPE, text=True) as line:
+        machine_port, collector_port = line.stdout.readline().split()
+        emulator = subprocess.Popen(["tools/emulate", "bochs", "--iso", iso, "--cpus", str(test.entry.vcpus + 1), "--mem", "256",
+                                     "--timeout", str(test.limit), "--serial", "client:" + machine_port],
+                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            code, sizes = None, [0]
+            while code is None:
+                code = collect_over(test, collector_port, log, sizes[-1] + dice.randint(1, KILL_STEP) if kills > 0 else None)
+                kills -= 1
+                sizes.append(size_of(log))
+                require(sizes[-1] >= sizes[-2], "a collector that went on left a shorter log: %s" % sizes)
+        finally:
+            emulator.terminate()
+            emulator.wait()
+        passed, harmed = (int(number) for number in re.findall(r"\d+", line.stdout.read()))
+    test.said = read(test.path("collected")) + "%d bytes passed, %d harmed; sizes %s\n" % (passed, harmed, sizes)
+    with open(test.path("output"), "a", encoding="utf-8") as file:
+        file.write(test.said)
+    require(kills < 0, "the recording ended before its collectors were killed")
+    require(harmed > 0 or not harm, "the line harmed nothing")
+    test.call([test.tools.retro, "verify", log], GRACE)
+    require(test.code == 0, "the log is not whole")
+    check_readers(test, log)
+    test.logs.append(log)
+
+
 def step_replay(test, words, _):
     recorded = test.path("console-recorded")
     if not words and test.entry.steps[0].startswith("record") and not os.path.exists(recorded):
@@ -334,8 +395,7 @@ def step_refused(test, words, _):
 
 
 STEPS = {"record": step_record, "run": step_run, "replay": step_replay, "soak": step_soak, "differ": step_differ,
-         "hunt": step_hunt, "part": step_part,
-         "cuts": step_cuts, "refused": step_refused}
+         "hunt": step_hunt, "part": step_part, "cuts": step_cuts, "refused": step_refused, "line": step_line}
 
 
 def run_steps(test):

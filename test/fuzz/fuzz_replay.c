@@ -72,6 +72,7 @@ static struct recording *take_recording(uint32_t index)
         .pieces = PIECES_ALL, .calls = 5, .rounds = 1, .seed = seed, .vcpus = 1 + index % 3};
     recording->config = fake_machine_defaults(&recording->guest, seed);
     recording->config.input = 5;
+    recording->config.model.pmu = index % 2;
     recording->result = fake_record(&recording->config);
     decode(recording);
     return recording;
@@ -109,7 +110,7 @@ static void change_position(struct rec_chunk *chunk, uint8_t what, uint64_t valu
 
     if (chunk->end != REC_END_POSITION)
         return;
-    switch (what % 7) {
+    switch (what % 8) {
     case 0:
         position->rip += value;
         break;
@@ -127,6 +128,9 @@ static void change_position(struct rec_chunk *chunk, uint8_t what, uint64_t valu
         break;
     case 5:
         position->state_check ^= (uint32_t)value;
+        break;
+    case 6:
+        position->branches = chunk->flags & REC_F_BRANCHES ? value : 0;
         break;
     default:
         chunk->flags ^= REC_F_REP;
@@ -187,6 +191,15 @@ static void apply(struct rec_commit *commits, uint64_t count, const struct chang
     }
 }
 
+/* What the format asks for whatever else a record says. */
+static void mend(struct rec_chunk *chunk, uint64_t seq, uint32_t branch_event)
+{
+    chunk->lag = (uint32_t)MIN(chunk->lag, seq - 1);
+    chunk->flags &= (uint8_t)~REC_F_BRANCHES;
+    if (branch_event && chunk->end == REC_END_POSITION)
+        chunk->flags |= REC_F_BRANCHES;
+}
+
 static uint64_t change_log(const struct recording *recording, struct rec_commit *commits, const uint8_t *data,
                            size_t size)
 {
@@ -206,7 +219,7 @@ static uint64_t change_log(const struct recording *recording, struct rec_commit 
     }
     for (uint64_t seq = 1; seq <= recording->count; seq++) {
         if (commits[seq - 1].kind == REC_CHUNK)
-            commits[seq - 1].chunk.lag = (uint32_t)MIN(commits[seq - 1].chunk.lag, seq - 1);
+            mend(&commits[seq - 1].chunk, seq, recording->header.branch_event);
     }
     return first;
 }
