@@ -30,6 +30,31 @@ def read(path):
         return file.read()
 
 
+def break_guest(path, broken, how):
+    """A copy of a guest, an ELF64 file with two segments, that is wrong in one way."""
+    with open(path, "rb") as file:
+        data = bytearray(file.read())
+    second = struct.unpack_from("<Q", data, 32)[0] + 56  # program header
+    if how == "headers-cut":
+        del data[40:]
+    elif how == "segment-cut":
+        del data[struct.unpack_from("<Q", data, second + 8)[0] + 100:]
+    elif how == "machine":
+        struct.pack_into("<H", data, 18, 183)
+    elif how == "no-header":
+        at = data.index(struct.pack("<I", 0xE85250D6))
+        data[at] ^= 1
+    elif how == "outside":
+        struct.pack_into("<Q", data, second + 40, 1 << 40)
+    elif how == "overlap":
+        struct.pack_into("<Q", data, second + 24, struct.unpack_from("<Q", data, second - 56 + 24)[0] + 4096)
+    else:
+        raise Failure("table: unknown way to break a guest: " + how)
+    with open(broken, "wb") as file:
+        file.write(data)
+    return broken
+
+
 class Test:
     """One line of the table on its way. `home` keeps what it leaves, `tools` has what all share."""
 
@@ -69,7 +94,7 @@ class Test:
     def retro(self, verb, words, arguments):
         """Runs retro; `words` are those behind the step's name. Its verdict is returned as a dictionary."""
         self.runs += 1
-        options = {"guest": self.entry.guest, "emulator": None, "machine-mem": None, "input": None}
+        options = {"guest": self.entry.guest, "broken": None, "emulator": None, "machine-mem": None, "input": None}
         further = []
         for word in words:
             name, _, value = word.partition("=")
@@ -77,7 +102,10 @@ class Test:
                 options[name] = value
             else:
                 further.append(word)
-        command = [self.tools.retro, verb, "--json", "--timeout", str(self.limit), "--guest", self.guest(options["guest"])]
+        guest = self.guest(options["guest"])
+        if options["broken"]:
+            guest = break_guest(guest, self.path("broken.elf"), options["broken"])
+        command = [self.tools.retro, verb, "--json", "--timeout", str(self.limit), "--guest", guest]
         if verb != "hunt":
             self.console = self.path("console-%d" % self.runs)
             command += ["--console", self.console]
