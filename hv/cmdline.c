@@ -19,6 +19,9 @@ static const char *const selftest_names[] = {
     [SELFTEST_NONE] = "none",   [SELFTEST_CPUS] = "cpus",   [SELFTEST_TRAP] = "trap",
     [SELFTEST_CHECK] = "check", [SELFTEST_STACK] = "stack", [SELFTEST_WRITE] = "write",
 };
+static const char *const policy_names[] = {[POLICY_RETROVISOR] = "retrovisor", [POLICY_SAMSARA] = "samsara"};
+/* In the order of enum hv_feature's bits. */
+static const char *const feature_names[] = {"value", "equal", "ahead", "keep", "pause", "adapt", "guess"};
 static const char *const bool_names[] = {"off", "on"};
 static const char *const apic_names[] = {"auto", "xapic"};
 static const char *const pmu_names[] = {"auto", "off"};
@@ -33,6 +36,8 @@ static const struct choice modes = CHOICE(mode_names);
 static const struct choice logs = CHOICE(log_names);
 static const struct choice ends = CHOICE(end_names);
 static const struct choice selftests = CHOICE(selftest_names);
+static const struct choice policies = CHOICE(policy_names);
+static const struct choice features = CHOICE(feature_names);
 static const struct choice bools = CHOICE(bool_names);
 static const struct choice apics = CHOICE(apic_names);
 static const struct choice pmus = CHOICE(pmu_names);
@@ -351,6 +356,44 @@ static bool set_msg_port_e9(struct hv_options *o, struct text t)
     return parse_bool(t, &o->msg_port_e9);
 }
 
+static bool set_policy(struct hv_options *o, struct text t)
+{
+    uint32_t value;
+    bool good = parse_choice(t, &policies, &value);
+
+    if (good) {
+        o->policy = (enum hv_policy)value;
+    }
+    return good;
+}
+
+/* Names with commas between them. */
+static bool set_off(struct hv_options *o, struct text t)
+{
+    uint32_t off = 0, value;
+
+    for (;;) {
+        const char *comma = memchr(t.at, ',', t.size);
+        struct text name = {t.at, comma ? (size_t)(comma - t.at) : t.size};
+
+        if (!parse_choice(name, &features, &value)) {
+            return false;
+        }
+        off |= 1u << value;
+        if (!comma) {
+            o->off = off;
+            return true;
+        }
+        t.size -= name.size + 1;
+        t.at = comma + 1;
+    }
+}
+
+static bool set_serial(struct hv_options *o, struct text t)
+{
+    return parse_bool(t, &o->serial);
+}
+
 static const struct {
     const char *name;
     bool (*set)(struct hv_options *options, struct text value);
@@ -367,6 +410,8 @@ static const struct {
     {"limit-ms", set_limit_ms}, {"count", set_count},
     {"seconds", set_seconds},   {"pmu", set_pmu},
     {"noise", set_noise},       {"detail", set_detail},
+    {"noise", set_noise},       {"policy", set_policy},
+    {"off", set_off},           {"serial", set_serial},
 };
 
 struct hv_options cmdline_defaults(void)

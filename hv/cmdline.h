@@ -39,6 +39,23 @@ enum hv_selftest {
     SELFTEST_WRITE, /* a store into the hypervisor's text */
 };
 
+/* How chunks are recorded. */
+enum hv_policy {
+    POLICY_RETROVISOR,
+    POLICY_SAMSARA, /* pages copied at commits, none of the improvements: for comparison */
+};
+
+/* The improvements, each of which can be turned off, alone or with others. */
+enum hv_feature {
+    FEATURE_VALUE = 1u << 0, /* no conflict where the content is what the chunk saw */
+    FEATURE_EQUAL = 1u << 1, /* a page that came out equal is no write */
+    FEATURE_AHEAD = 1u << 2, /* copies ahead of the first write */
+    FEATURE_KEEP = 1u << 3,  /* copies that were not committed stay */
+    FEATURE_PAUSE = 1u << 4, /* PAUSEs end chunks */
+    FEATURE_ADAPT = 1u << 5, /* chunks get shorter after squashes */
+    FEATURE_GUESS = 1u << 6, /* replay: the breakpoint is armed late */
+};
+
 #define CMDLINE_WORD_SIZE 64
 
 struct hv_options {
@@ -60,7 +77,10 @@ struct hv_options {
     uint32_t count;    /* mode=soak: rounds, 0: no limit */
     uint32_t seconds;  /* mode=soak: no round begins after them, 0: no limit */
     enum hv_selftest selftest;
-    bool detail;      /* the log says what each chunk changed */
+    bool detail; /* the log says what each chunk changed */
+    enum hv_policy policy;
+    uint32_t off;     /* enum hv_feature, or'd */
+    bool serial;      /* replay: one chunk at a time */
     bool verify;      /* compute and check digests */
     bool full_report; /* the start-up report lists all that was looked at */
     bool msg_port_e9; /* messages go to port 0xE9 as well */

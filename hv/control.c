@@ -307,6 +307,7 @@ static void collect_counters(struct control *c, uint64_t counters[][REC_COUNT_MA
         vcpu->counters[REC_COUNT_VALUE_SAVES] = view->value_saves;
         vcpu->counters[REC_COUNT_READ_PAGES] = view->read_pages;
         vcpu->counters[REC_COUNT_CHANGED_PAGES] = view->changed_pages;
+        vcpu->counters[REC_COUNT_COPIES_OUT] = view->copies_out;
         memcpy(counters[i], vcpu->counters, sizeof(vcpu->counters));
     }
 }

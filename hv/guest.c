@@ -53,6 +53,7 @@ static bool compute_controls(struct vm *vm, const struct vmx_caps *caps)
     else
         vmx_policy_chunks(&policy);
     policy.count_branches = vm->counts_branches;
+    policy.exit_pause = policy.exit_pause && vm->pause_limit != VM_NO_PAUSE_END;
     vm->caps = caps;
     vm->rep_step = MAX(vm->rep_step >> caps->timer_shift, 2u);
     if (vmx_controls_compute(caps, &policy, &vm->controls, &refusal))

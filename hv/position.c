@@ -17,16 +17,17 @@ void position_first_guess(struct vcpu *vcpu)
 {
     if (vcpu->margin_learned == 0)
         vcpu->margin_learned = MARGIN_FIRST;
-    vcpu->margin = vcpu->margin_learned;
     vcpu->guesses = 0;
     vcpu->skid = vcpu->vm->skid;
+    vcpu->margin = vcpu->vm->guess ? vcpu->margin_learned : UINT64_MAX;
 }
 
 void position_next_guess(struct vcpu *vcpu)
 {
-    vcpu->margin *= MARGIN_FACTOR;
     vcpu->guesses++;
     vcpu->skid *= POSITION_SKID_FACTOR;
+    if (vcpu->vm->guess)
+        vcpu->margin *= MARGIN_FACTOR;
 }
 
 /* A miss costs a whole run of the chunk, an early breakpoint some hits: be quick to widen, slow to narrow. */

@@ -310,7 +310,8 @@ static void after_commit(struct vcpu *vcpu)
     drop_token(vcpu);
     vcpu->squashes = 0;
     vcpu->uncut = 0;
-    vcpu->length = MIN(vcpu->length + vcpu->length / 4, vcpu->vm->chunk_ticks);
+    vcpu->length =
+        vcpu->vm->adapt ? MIN(vcpu->length + vcpu->length / 4, vcpu->vm->chunk_ticks) : vcpu->vm->chunk_ticks;
 }
 
 static enum rec_counter cause_counter(enum view_cause cause)
@@ -337,7 +338,8 @@ static bool after_squash(struct vcpu *vcpu)
     vcpu->counters[REC_COUNT_SQUASHES]++;
     vcpu->counters[cause_counter(vcpu->view.cause)]++;
     vcpu->squashes++;
-    vcpu->length = MAX(vcpu->length / 2, vm->chunk_min);
+    if (vm->adapt)
+        vcpu->length = MAX(vcpu->length / 2, vm->chunk_min);
     if (vcpu->squashes < SQUASHES_BEFORE_TOKEN)
         return true;
     if (vcpu->squashes == SQUASHES_BEFORE_TOKEN)

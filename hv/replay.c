@@ -19,7 +19,7 @@
 /* The snapshot from which the chunk may start: E, but not too far ahead of the others. */
 static uint64_t start_seq(const struct vcpu *vcpu)
 {
-    uint64_t lag = MIN((uint64_t)vcpu->expected->lag, (uint64_t)REPLAY_AHEAD);
+    uint64_t lag = vcpu->vm->serial ? 0 : MIN((uint64_t)vcpu->expected->lag, (uint64_t)REPLAY_AHEAD);
 
     return vcpu->seq - 1 - MIN(lag, vcpu->seq - 1);
 }

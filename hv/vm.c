@@ -160,6 +160,7 @@ static bool make_view(struct vm *vm, struct vcpu *vcpu, struct mem *mem)
     ept_view_init(&vcpu->ept, tables, vm->memory_bytes, 0);
     view_init(&vcpu->view, &vm->order, vcpu->index, &ops, page, copies, writes);
     vcpu->view.from_reserve = vm->mode == VM_REPLAY;
+    vcpu->view.policy = vm->view_policy;
     vcpu->eptp = ept_eptp(&vcpu->ept);
     return true;
 }
@@ -252,6 +253,29 @@ static bool load(struct vm *vm, const struct boot_module *module, const char *co
     return false;
 }
 
+static uint32_t view_policy(const struct hv_options *options)
+{
+    uint32_t off = options->off;
+
+    if (options->policy == POLICY_SAMSARA)
+        return VIEW_COPY_OUT;
+    return (off & FEATURE_VALUE ? 0 : VIEW_VALUE) | (off & FEATURE_EQUAL ? 0 : VIEW_EQUAL) |
+           (off & FEATURE_AHEAD ? 0 : VIEW_AHEAD) | (off & FEATURE_KEEP ? 0 : VIEW_KEEP);
+}
+
+/* What of the improvements is on. Replay follows any log, whatever was on when that was made. */
+static void set_policy(struct vm *vm, const struct hv_options *options)
+{
+    uint32_t samsara = options->policy == POLICY_SAMSARA ? FEATURE_PAUSE | FEATURE_ADAPT : 0;
+    uint32_t off = options->off | samsara;
+
+    vm->view_policy = view_policy(options);
+    vm->pause_limit = off & FEATURE_PAUSE ? VM_NO_PAUSE_END : options->pause;
+    vm->adapt = !(off & FEATURE_ADAPT);
+    vm->guess = !(off & FEATURE_GUESS);
+    vm->serial = options->serial;
+}
+
 static void set_options(struct vm *vm, const struct vm_config *config)
 {
     const struct hv_options *options = config->options;
@@ -262,7 +286,6 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->tsc_hz = config->tsc_hz;
     /* Recorded once, in the header; from then on everything random is a function of it. */
     vm->seed = vrandom_mix(config->seed, config->entropy);
-    vm->pause_limit = options->pause;
     vm->time_stride = options->stride;
     vm->chunk_ticks = options->chunk;
     vm->chunk_min = MIN(options->min_chunk, options->chunk);
@@ -272,6 +295,7 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->verify = options->verify;
     vm->limit = options->limit;
     vm->limit_ticks = config->tsc_hz / 1000 * options->limit_ms;
+    set_policy(vm, options);
     vports_reset(&vm->ports);
 }
 

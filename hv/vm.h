@@ -22,7 +22,8 @@
 #include "replay/view.h"
 #include "vmx/vmx.h"
 
-#define VM_TIME_QUANTUM 1024u /* unit of logged time bases, in guest time ticks */
+#define VM_TIME_QUANTUM 1024u      /* unit of logged time bases, in guest time ticks */
+#define VM_NO_PAUSE_END UINT32_MAX /* a pause_limit: PAUSE ends no chunk, and causes no exit */
 
 enum vm_mode {
     VM_RUN,
@@ -95,6 +96,10 @@ struct vm {
     bool verify;          /* digest every chunk */
     uint64_t limit;       /* recording: the commit that ends the guest; 0: none */
     uint64_t limit_ticks; /* record, run: host TSC ticks after which the guest ends; 0: none */
+    bool adapt;           /* chunks get shorter after squashes */
+    bool guess;           /* replay: the breakpoint is armed late */
+    bool serial;          /* replay: one chunk at a time, in the order of commits */
+    uint32_t view_policy; /* enum view_policy, or'd */
     uint64_t tsc_start;   /* host TSC at guest time 0 */
     uint64_t tsc_begin;   /* host TSC when the vCPUs were started, and when the last one stopped */
     uint64_t tsc_end;

@@ -12,7 +12,8 @@ void view_init(struct view *view, struct commit_order *order, uint32_t actor, co
                           .copies = copies,
                           .writes = writes,
                           .actor = actor,
-                          .chunk = 1};
+                          .chunk = 1,
+                          .policy = VIEW_DEFAULT};
     for (uint32_t i = 0; i < order->pages; i++)
         page[i] = (struct view_page){.frame = FRAME_NONE, .copy = FRAME_NONE};
 }
@@ -94,17 +95,30 @@ static void compact_copies(struct view *view)
     view->stale_copies = false;
 }
 
-/* Gives back the copies that the last chunk did not write, oldest habits first. */
+/*
+ * A chunk that is cut for want of pages may have come nowhere: its copies stay in any case, or the next one
+ * would come nowhere, too.
+ */
+static bool keeps_copies(const struct view *view)
+{
+    return (view->policy & VIEW_KEEP) || view->cut_short;
+}
+
+/* Gives back the copies that the last chunk did not write, oldest habits first; or all, if none is to stay.
+ */
 static void cool_copies(struct view *view)
 {
+    bool keep = keeps_copies(view);
+
     for (uint32_t i = 0; i < view->copy_count; i++) {
         uint32_t gpn = view->copies[i];
         struct view_page *page = &view->page[gpn];
-        if (page->copy == FRAME_NONE || page->mark == view->chunk)
+        bool used = page->mark == view->chunk;
+        if (page->copy == FRAME_NONE || (used && keep))
             continue;
-        if (page->heat > 0)
+        if (!used && page->heat > 0)
             page->heat--;
-        if (page->heat == 0) {
+        if (!keep || page->heat == 0) {
             drop_copy(view, gpn);
             map_committed(view, gpn);
         }
@@ -148,7 +162,7 @@ static bool make_copy(struct view *view, uint32_t gpn)
 /* Pages written chunk after chunk get their copy now, which saves the exit of the first write. */
 static void copy_ahead(struct view *view)
 {
-    uint32_t limit = view->order->chunk_pages / 4;
+    uint32_t limit = view->policy & VIEW_AHEAD ? view->order->chunk_pages / 4 : 0;
 
     for (uint32_t i = 0; i < view->write_count && view->copy_count < limit; i++) {
         uint32_t gpn = view->writes[i];
@@ -182,6 +196,7 @@ uint64_t view_begin(struct view *view)
     copy_ahead(view);
     next_chunk_number(view);
     view->cause = VIEW_CAUSE_NONE;
+    view->cut_short = false;
     view->write_count = 0;
     view->validated = view->position;
     view->newest = view->last_commit;
@@ -190,19 +205,22 @@ uint64_t view_begin(struct view *view)
 
 #define NEARLY 32u /* pages: more than an instruction and an event's delivery write */
 
-bool view_nearly_full(const struct view *view)
+bool view_nearly_full(struct view *view)
 {
-    return view->copy_count + NEARLY >= copy_limit(view) ||
-           frames_free(view->order->pool) < NEARLY * view->order->vcpus;
+    if (view->copy_count + NEARLY < copy_limit(view) &&
+        frames_free(view->order->pool) >= NEARLY * view->order->vcpus)
+        return false;
+    view->cut_short = true;
+    return true;
 }
 
 enum view_fault view_write_fault(struct view *view, uint32_t gpn)
 {
     HV_CHECK(gpn < view->order->pages && !view_has_copy(view, gpn));
-    if (view->copy_count >= copy_limit(view))
-        return VIEW_FAULT_FULL;
-    if (!make_copy(view, gpn))
-        return VIEW_FAULT_NO_FRAME;
+    if (view->copy_count >= copy_limit(view) || !make_copy(view, gpn)) {
+        view->cut_short = true;
+        return view->copy_count >= copy_limit(view) ? VIEW_FAULT_FULL : VIEW_FAULT_NO_FRAME;
+    }
     view->ops.make_private(view->ops.ctx, gpn, view->page[gpn].copy);
     view->counters.copies++;
     return VIEW_FAULT_COPIED;
@@ -227,7 +245,9 @@ static void collect_written(struct view *view, uint32_t gpn)
     digest = change_digest(view, gpn);
     if (!digest) {
         view->counters.equal_pages++;
-        return;
+        /* Counted as a write, it adds nothing to the digest: a replay need not do the same. */
+        if (view->policy & VIEW_EQUAL)
+            return;
     }
     if (page->heat < VIEW_HEAT_MAX)
         page->heat++;
@@ -298,6 +318,10 @@ enum view_verdict view_validate(struct view *view)
         const struct commit_entry *entry = order_entry(order, view->validated);
         if (!in_read_set(view, entry))
             continue;
+        if (!(view->policy & VIEW_VALUE)) {
+            view->cause = cause_of(view, entry);
+            return VIEW_CONFLICT;
+        }
         /* Only the newest version counts; if there is a newer one, its entry is still to come. */
         if (__atomic_load_n(&order->table[entry->gpn].seq, __ATOMIC_ACQUIRE) > entry->seq)
             continue;
@@ -344,12 +368,33 @@ void view_commit_abandon(struct view *view)
     spin_unlock(&view->order->lock);
 }
 
+/*
+ * VIEW_COPY_OUT: the page goes into a frame of its own, as if memory were shared, and the copy is given back.
+ * Without a free frame the copy itself is committed: a commit cannot fail.
+ */
+static void copy_out(struct view *view, struct view_page *page)
+{
+    struct frame_pool *pool = view->order->pool;
+    uint32_t frame = frame_alloc(pool, view->from_reserve);
+
+    if (frame == FRAME_NONE)
+        return;
+    frame_copy(pool, frame, page->copy);
+    frame_free(pool, page->copy);
+    page->copy = frame;
+    view->counters.copies_out++;
+}
+
 void view_commit_leave(struct view *view, uint64_t seq, uint64_t commit_digest)
 {
     struct commit_order *order = view->order;
 
-    for (uint32_t i = 0; i < view->write_count; i++)
-        order_append(order, seq, view->actor, view->writes[i], view->page[view->writes[i]].copy);
+    for (uint32_t i = 0; i < view->write_count; i++) {
+        struct view_page *page = &view->page[view->writes[i]];
+        if (view->policy & VIEW_COPY_OUT)
+            copy_out(view, page);
+        order_append(order, seq, view->actor, view->writes[i], page->copy);
+    }
     order_publish(order, seq, commit_digest);
     spin_unlock(&order->lock);
 
@@ -367,7 +412,7 @@ void view_commit_leave(struct view *view, uint64_t seq, uint64_t commit_digest)
 /* The copies stay, with the base's content again: the chunk will most likely write the same pages. */
 void view_squash(struct view *view)
 {
-    for (uint32_t i = 0; i < view->write_count; i++) {
+    for (uint32_t i = 0; i < view->write_count && keeps_copies(view); i++) {
         struct view_page *page = &view->page[view->writes[i]];
         frame_copy(view->order->pool, page->copy, page->frame);
     }

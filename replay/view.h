@@ -38,7 +38,7 @@ struct view_ops {
 
 struct view_counters {
     uint64_t copies, copies_ahead, compares, equal_pages, value_saves, rebuilds;
-    uint64_t read_pages, changed_pages;
+    uint64_t read_pages, changed_pages, copies_out;
 };
 
 /* What a conflict was about: how the chunk had used the page that a commit has changed. */
@@ -48,6 +48,17 @@ enum view_cause {
     VIEW_CAUSE_PAGE,  /* it had changed other words */
     VIEW_CAUSE_READ,  /* it had only read it */
     VIEW_CAUSE_TABLE, /* it is a paging structure of the guest */
+};
+
+/* What a view does to save copies, exits and squashes. All but the last are on unless said otherwise. */
+enum view_policy {
+    VIEW_VALUE = 1u << 0, /* a page with the content that the chunk saw is no conflict, whatever its commit */
+    VIEW_EQUAL = 1u << 1, /* a private copy that equals its base is no write */
+    VIEW_AHEAD = 1u << 2, /* pages written chunk after chunk are copied before the first write */
+    VIEW_KEEP = 1u << 3,  /* copies that were not committed stay for the next chunk */
+    VIEW_COPY_OUT =
+        1u << 4, /* a commit copies each changed page, under the lock, in place of swapping frames */
+    VIEW_DEFAULT = VIEW_VALUE | VIEW_EQUAL | VIEW_AHEAD | VIEW_KEEP,
 };
 
 /* A page in an access list: its number, and whether it was written. */
@@ -70,8 +81,10 @@ struct view {
     uint32_t write_count;
     uint64_t write_digest; /* of the write set */
     enum view_cause cause; /* of the chunk's conflict */
+    bool cut_short;        /* the chunk lacked pages, or nearly did */
     bool stale_copies;     /* `copies` names pages without a copy */
     bool from_reserve;     /* replay: takes frames of the reserve too */
+    uint32_t policy;       /* enum view_policy, or'd; constant once chunks run */
     struct view_counters counters;
 };
 
@@ -101,8 +114,8 @@ static inline void view_note_table(struct view *view, uint32_t gpn)
     view->page[gpn].table = true;
 }
 
-/* Whether a write fault will soon find no room or no frame: a good time to end the chunk. */
-bool view_nearly_full(const struct view *view);
+/* Whether a write fault will soon find no room or no frame: a good time to end the chunk. It is noted. */
+bool view_nearly_full(struct view *view);
 
 /* The bytes of page gpn as the chunk sees them. */
 static inline void *view_data(const struct view *view, uint32_t gpn)

@@ -131,7 +131,9 @@ enum fakestep fake_system(struct fakerun *run, struct fakeinsn *insn)
     case 0x8e:
         return move_segment(run, insn);
     case 0x90:
-        return insn->rep ? exit_here(run, insn, VMX_EXIT_PAUSE) : FAKE_DONE;
+        return insn->rep && run->cpu->vmcs[VMCS_PRIMARY_CONTROLS] & PRIMARY_PAUSE_EXITING
+                   ? exit_here(run, insn, VMX_EXIT_PAUSE)
+                   : FAKE_DONE;
     case 0x9c:
     case 0x9d:
         return flags_instruction(run, insn);

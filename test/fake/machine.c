@@ -64,6 +64,7 @@ struct fake_machine_config fake_machine_defaults(const struct fake_guest *guest,
                                         .pause_limit = 8,
                                         .chunk_pages = 32,
                                         .skid = 4,
+                                        .view_policy = VIEW_DEFAULT,
                                         .spare_frames = 64};
 }
 
@@ -143,6 +144,7 @@ static void make_view(struct machine *m, struct vcpu *vcpu)
     view_init(&vcpu->view, &m->vm->order, vcpu->index, &ops, make(m, PAGES * sizeof(struct view_page)),
               make(m, chunk_pages * sizeof(uint32_t)), make(m, chunk_pages * sizeof(uint32_t)));
     vcpu->view.from_reserve = m->vm->mode == VM_REPLAY;
+    vcpu->view.policy = m->config->view_policy;
     vcpu->eptp = ept_eptp(&vcpu->ept);
 }
 
@@ -190,6 +192,9 @@ static void make_vm(struct machine *m, enum vm_mode mode)
     vm->astray_ticks = ASTRAY_TICKS;
     vm->verify = true;
     vm->limit = c->limit;
+    vm->adapt = !c->fixed_length;
+    vm->guess = !c->no_guess;
+    vm->serial = c->serial;
     vports_reset(&vm->ports);
     if (mode == VM_RUN)
         make_run_memory(m);
@@ -239,6 +244,7 @@ static void make_vmcs(struct vcpu *vcpu)
     fill_caps(&caps);
     vmx_policy_chunks(&policy);
     policy.count_branches = vcpu->vm->counts_branches;
+    policy.exit_pause = vcpu->vm->pause_limit != VM_NO_PAUSE_END;
     HV_CHECK(vmx_controls_compute(&caps, &policy, &vmx->controls, &refusal));
     vmx->has_tsc_aux = vmx->invept_single = true;
     vmcs_write(VMCS_PIN_CONTROLS, vmx->controls.word[VMX_WORD_PIN]);
@@ -406,6 +412,7 @@ static void fill_result(struct machine *m)
         result->pmu_interrupts += m->cpu[i]->pmu.interrupts;
         for (uint32_t j = 0; j < REC_COUNT_MAX; j++)
             result->counters[j] += vcpu->counters[j];
+        result->counters[REC_COUNT_COPIES_OUT] += vcpu->view.counters.copies_out;
         result->counters[REC_COUNT_COPIES] += vcpu->view.counters.copies;
         result->counters[REC_COUNT_COPIES_AHEAD] += vcpu->view.counters.copies_ahead;
         result->counters[REC_COUNT_EQUAL_PAGES] += vcpu->view.counters.equal_pages;
@@ -478,10 +485,6 @@ static void read_log(struct machine *m, struct mem *mem)
     HV_CHECK(replay_log_read(replay, c->log, c->log_bytes, mem));
     HV_CHECK(replay_log_fits_machine(&replay->header, m->vm->vcpu_count, GUEST_BYTES));
     HV_CHECK(replay_log_fits_guest(&replay->header, &m->vm->header));
-    for (uint64_t i = 0; c->serial && i < replay->count; i++) {
-        if (replay->commits[i].kind == REC_CHUNK)
-            replay->commits[i].chunk.lag = 0;
-    }
 }
 
 struct fake_result *fake_replay(const struct fake_machine_config *config)

@@ -24,6 +24,9 @@ struct fake_machine_config {
     uint32_t input;        /* recording: bytes of console input, at random times */
     uint64_t limit;        /* recording: the commit that ends it, or 0 */
     bool detail;           /* recording: the log tells registers and words */
+    uint32_t view_policy;  /* enum view_policy, or'd */
+    bool fixed_length;     /* not shorter after squashes */
+    bool no_guess;         /* replay: the breakpoint is armed from the begin */
     bool serial;           /* replay: each chunk alone, on the snapshot just before it */
     const uint8_t *log;    /* replay */
     size_t log_bytes;

@@ -95,6 +95,21 @@ static void test_all_words(void **state)
     assert_int_equal(o.mode, MODE_SOAK);
     assert_int_equal(o.count, 12);
     assert_int_equal(o.seconds, 60);
+    assert_int_equal(o.off, 0);
+    assert_int_equal(o.policy, POLICY_RETROVISOR);
+    assert_false(o.serial);
+    good("off=guess off=value,keep policy=samsara serial=on");
+    assert_int_equal(o.off, FEATURE_VALUE | FEATURE_KEEP);
+    assert_int_equal(o.policy, POLICY_SAMSARA);
+    assert_true(o.serial);
+    good("off=value,equal,ahead,keep,pause,adapt,guess");
+    assert_int_equal(o.off, FEATURE_VALUE | FEATURE_EQUAL | FEATURE_AHEAD | FEATURE_KEEP | FEATURE_PAUSE |
+                                FEATURE_ADAPT | FEATURE_GUESS);
+    bad("off=", CMDLINE_BAD_VALUE, "off=");
+    bad("off=value,", CMDLINE_BAD_VALUE, "off=value,");
+    bad("off=,value", CMDLINE_BAD_VALUE, "off=,value");
+    bad("off=values", CMDLINE_BAD_VALUE, "off=values");
+    bad("policy=none", CMDLINE_BAD_VALUE, "policy=none");
     good("end=reboot end=halt"); /* the last one counts */
     assert_int_equal(o.end, END_HALT);
     assert_true(o.verify); /* defaults come back */

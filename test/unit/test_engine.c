@@ -289,6 +289,78 @@ static void short_of_memory(void **state)
     }
 }
 
+struct switches {
+    const char *name;
+    uint32_t view_policy;
+    bool fixed_length, no_guess;
+};
+
+/* What must not happen where it is turned off, and must where only that shows that it is. */
+static void check_switch(const struct fake_machine_config *c, const struct fake_result *r,
+                         const struct switches *s)
+{
+    if (!(s->view_policy & VIEW_VALUE) && r->counters[REC_COUNT_VALUE_SAVES])
+        blame(c, s->name, "a conflict was dismissed by value");
+    if (!(s->view_policy & VIEW_AHEAD) && r->counters[REC_COUNT_COPIES_AHEAD])
+        blame(c, s->name, "a page was copied ahead");
+    if ((s->view_policy & VIEW_COPY_OUT) && !r->counters[REC_COUNT_COPIES_OUT])
+        blame(c, s->name, "no commit copied a page");
+}
+
+/* Recorded under it, replayed under the defaults and under it. */
+static void check_switches(struct fake_machine_config c, const struct switches *s)
+{
+    struct fake_machine_config defaults = c;
+    struct fake_result *recorded;
+
+    c.view_policy = s->view_policy;
+    c.fixed_length = s->fixed_length;
+    c.no_guess = s->no_guess;
+    recorded = fake_record(&c);
+    check_guest(&c, recorded);
+    check_switch(&c, recorded, s);
+    c.log = defaults.log = recorded->log;
+    c.log_bytes = defaults.log_bytes = recorded->log_bytes;
+    replay_alike(c, recorded);
+    replay_elsewhere(c, recorded);
+    replay_elsewhere(defaults, recorded);
+    replay_serially(defaults, recorded);
+    fake_result_delete(recorded);
+}
+
+/* Each improvement by itself, all together, and random sets of them, turned off. */
+static void improvements_turned_off(void **state)
+{
+    static const struct switches each[] = {
+        {.name = "off=value", .view_policy = VIEW_DEFAULT & ~VIEW_VALUE},
+        {.name = "off=equal", .view_policy = VIEW_DEFAULT & ~VIEW_EQUAL},
+        {.name = "off=ahead", .view_policy = VIEW_DEFAULT & ~VIEW_AHEAD},
+        {.name = "off=keep", .view_policy = VIEW_DEFAULT & ~VIEW_KEEP},
+        {.name = "off=adapt", .view_policy = VIEW_DEFAULT, .fixed_length = true},
+        {.name = "off=guess", .view_policy = VIEW_DEFAULT, .no_guess = true},
+        {.name = "policy=samsara", .view_policy = VIEW_COPY_OUT, .fixed_length = true},
+    };
+
+    (void)state;
+    for (uint64_t seed = 10000; seed < 10021; seed++) {
+        struct fake_guest guest = guest_of(seed);
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+        struct switches some = {.name = "some off",
+                                .view_policy = (uint32_t)(seed * 7 % 32),
+                                .fixed_length = seed & 1,
+                                .no_guess = seed & 2};
+
+        check_switches(config, &each[seed % ARRAY_LEN(each)]);
+        some.view_policy &= ~(uint32_t)VIEW_COPY_OUT;
+        check_switches(config, &some);
+        if (seed % 4 == 0) { /* hardly a frame to spare */
+            config.chunk_pages = 24;
+            config.spare_frames = seed % 8;
+            check_switches(config, &each[ARRAY_LEN(each) - 1]);
+        }
+    }
+}
+
 static void console_input(void **state)
 {
     (void)state;
@@ -368,6 +440,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(in_threads),
         cmocka_unit_test(noisy_recordings),
         cmocka_unit_test(noise_does_what_it_says),
+        cmocka_unit_test(improvements_turned_off),
     };
 
     if (argc > 1) {
