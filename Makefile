@@ -29,7 +29,7 @@ demo: deps ## build, record a racing guest, replay it, compare
 test: deps ## build and run all tests
 	@test/suite
 
-bench: deps all ## measure what recording and replaying cost (BENCH_GUESTS=, BENCH_VCPUS= choose)
+bench: deps all ## measure what recording and replaying cost (BENCH_GUESTS=, BENCH_VCPUS=, BENCH_COLUMNS= choose)
 	@tools/bench
 
 soak: deps all ## record and replay guests in pairs for MINUTES (10); goes on from build/soak.jsonl
