@@ -23,7 +23,7 @@ static void on_bytes(void *context, enum link_stream stream, const uint8_t *byte
     struct end *end = context;
 
     HV_CHECK(stream < LINK_STREAM_COUNT && length >= 1 && length <= LINK_PAYLOAD_MAX);
-    if (stream == LINK_STREAM_CONTROL)
+    if (stream == LINK_STREAM_INPUT)
         link_send(&end->link, LINK_STREAM_MESSAGE, bytes, length);
 }
 
@@ -115,7 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             link_receive(&hv.link, wire, link_poll(&tool.link, now, wire, 1 + n * 4), now);
             break;
         default:
-            link_send(&tool.link, LINK_STREAM_CONTROL, data, n);
+            link_send(&tool.link, LINK_STREAM_INPUT, data, n);
             link_flush_noise(&tool.link);
             break;
         }
