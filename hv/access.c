@@ -2,6 +2,7 @@
 
 #include "drivers/vdev/cpuid.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/trap.h"
 #include "hv/guestmem/walk.h"
 
 #include <string.h>
@@ -63,6 +64,97 @@ size_t access_fetch(struct vcpu *vcpu, uint8_t bytes[INSN_MAX_BYTES])
         have += part;
     }
     return have;
+}
+
+/* ---- Accesses that the hypervisor makes for an instruction ---- */
+
+#define PTE_ACCESSED 0x20u
+#define PTE_DIRTY    0x40u
+
+/* Page gpn's bytes for writing, or NULL. */
+static uint8_t *writable_bytes(struct vcpu *vcpu, uint32_t gpn)
+{
+    if (vcpu->vm->mode == VM_RUN)
+        return vcpu->vm->run_memory + (uint64_t)gpn * PAGE_SIZE;
+    if (!view_has_copy(&vcpu->view, gpn) && view_write_fault(&vcpu->view, gpn) != VIEW_FAULT_COPIED)
+        return NULL;
+    return view_data(&vcpu->view, gpn);
+}
+
+static void written(struct vcpu *vcpu, uint32_t gpn)
+{
+    if (vcpu->vm->mode != VM_RUN)
+        ept_touch(&vcpu->ept, gpn, true);
+}
+
+/* A and D bits as the processor's walk would leave them (SDM 3A 5.8). */
+static bool mark_entries(struct vcpu *vcpu, const struct walk_page *page, bool write)
+{
+    for (uint32_t i = 0; i < page->entries; i++) {
+        uint8_t bits = PTE_ACCESSED | (write && i + 1 == page->entries ? PTE_DIRTY : 0), now;
+        uint32_t gpn = (uint32_t)(page->entry[i] >> PAGE_SHIFT);
+        uint8_t *bytes;
+        access_read_physical(vcpu, page->entry[i], &now, 1);
+        if ((now & bits) == bits)
+            continue;
+        bytes = writable_bytes(vcpu, gpn);
+        if (!bytes)
+            return false;
+        __atomic_fetch_or(bytes + (page->entry[i] & PAGE_MASK), bits, __ATOMIC_SEQ_CST);
+        written(vcpu, gpn);
+    }
+    return true;
+}
+
+static enum access_result page_fault(struct vcpu *vcpu, uint64_t linear, const struct walk_page *page)
+{
+    vmx_set_cr2(&vcpu->vmx, linear);
+    vmx_inject_exception(&vcpu->vmx, VECTOR_PF, page->pf_error);
+    return ACCESS_FAULT;
+}
+
+enum access_result access_translate(struct vcpu *vcpu, uint64_t linear, uint32_t bytes, bool write,
+                                    struct access_span *span)
+{
+    unsigned access = (write ? WALK_WRITE : WALK_READ) | (vmx_get_cpl(&vcpu->vmx) == 3 ? WALK_USER : 0);
+    struct walk_paging paging;
+    struct walk_page page[2];
+
+    paging_of(vcpu, &paging);
+    *span = (struct access_span){0};
+    span->bytes[0] = MIN(bytes, PAGE_SIZE - (uint32_t)(linear & PAGE_MASK));
+    span->bytes[1] = bytes - span->bytes[0];
+    for (uint32_t i = 0; i < 2 && span->bytes[i]; i++) {
+        uint64_t at = linear + (i ? span->bytes[0] : 0);
+        enum walk_result result = walk_guest(&paging, at, access, access_read_physical, vcpu, &page[i]);
+        if (result == WALK_NOT_PRESENT || result == WALK_RESERVED || result == WALK_DENIED)
+            return page_fault(vcpu, at, &page[i]);
+        if (result != WALK_OK || page[i].gpa >= vcpu->vm->memory_bytes)
+            return ACCESS_REFUSED;
+        span->gpa[i] = page[i].gpa;
+    }
+    for (uint32_t i = 0; i < 2 && span->bytes[i]; i++) {
+        if (!mark_entries(vcpu, &page[i], write))
+            return ACCESS_NO_PAGE;
+    }
+    return ACCESS_OK;
+}
+
+bool access_write(struct vcpu *vcpu, const struct access_span *span, const void *data)
+{
+    uint8_t *to[2] = {NULL, NULL};
+
+    for (uint32_t i = 0; i < 2 && span->bytes[i]; i++) {
+        to[i] = writable_bytes(vcpu, (uint32_t)(span->gpa[i] >> PAGE_SHIFT));
+        if (!to[i])
+            return false;
+    }
+    for (uint32_t i = 0; i < 2 && span->bytes[i]; i++) {
+        memcpy(to[i] + (span->gpa[i] & PAGE_MASK), (const uint8_t *)data + (i ? span->bytes[0] : 0),
+               span->bytes[i]);
+        written(vcpu, (uint32_t)(span->gpa[i] >> PAGE_SHIFT));
+    }
+    return true;
 }
 
 enum insn_mode access_insn_mode(struct vcpu *vcpu)

@@ -1,5 +1,6 @@
 #include "hv/chunk.h"
 
+#include "hv/access.h"
 #include "hv/base/check.h"
 #include "hv/base/digest.h"
 #include "hv/cpu/cpu.h"
@@ -58,7 +59,7 @@ static void apply_completion(struct vcpu *vcpu)
 {
     struct vcpu_completion *completion = &vcpu->state->completion;
 
-    if (!completion->length)
+    if (completion->memory_bytes[0] || !completion->length)
         return;
     if (completion->gpr_mask)
         vmx_set_gpr(&vcpu->vmx, completion->gpr,
@@ -257,12 +258,33 @@ static bool counted(struct vcpu *vcpu)
     return false;
 }
 
+bool chunk_store_input(struct vcpu *vcpu)
+{
+    struct vcpu_completion *completion = &vcpu->state->completion;
+    struct access_span span;
+
+    if (!completion->memory_bytes[0])
+        return true;
+    memcpy(span.gpa, completion->memory, sizeof(span.gpa));
+    memcpy(span.bytes, completion->memory_bytes, sizeof(span.bytes));
+    if (!access_write(vcpu, &span, &completion->gpr_value)) {
+        vcpu->completion = *completion;
+        return false;
+    }
+    memset(completion->memory_bytes, 0, sizeof(completion->memory_bytes));
+    apply_completion(vcpu);
+    memset(completion, 0, sizeof(*completion));
+    return true;
+}
+
 enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
 {
     struct vmx_exit exit;
 
     phase_enter(vcpu, REC_COUNT_TICKS_EXITS);
     set_timer(vcpu, ticks);
+    if (!chunk_store_input(vcpu))
+        return CHUNK_NO_PAGE;
     while (!vm_stopping(vcpu->vm)) {
         enum exit_step step;
         if (vcpu_would_inject(vcpu) && !vcpu->passed && at_awaited_place(vcpu))

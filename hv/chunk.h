@@ -25,6 +25,12 @@ enum chunk_stop {
     CHUNK_STOPPED,    /* the machine stops */
 };
 
+/*
+ * What INS found goes to memory, before anything else runs. False: there is no page for it; the chunk ends,
+ * and the next one does it. chunk_run() begins with it.
+ */
+bool chunk_store_input(struct vcpu *vcpu);
+
 /* Runs the guest for at most `ticks` preemption timer ticks, or until something else stops it. */
 enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks);
 /*

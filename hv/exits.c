@@ -318,7 +318,7 @@ static enum exit_step handle_io(struct vcpu *vcpu, const struct vmx_exit *exit)
     static const uint64_t masks[] = {0, 0xff, 0xffff, 0, 0xffffffff};
 
     if (exit->io.string)
-        return exit_refuse(vcpu, "string I/O at port %#x", exit->io.port);
+        return exit_string_io(vcpu, exit);
     vcpu->act.port = exit->io.port;
     vcpu->act.size = exit->io.size;
     vcpu->act.value = vcpu->vmx.gpr[GPR_RAX] & masks[exit->io.size & 7];

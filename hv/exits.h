@@ -24,6 +24,9 @@ enum exit_step exit_refuse(struct vcpu *vcpu, const char *format, ...) __attribu
 /* Writes an APIC register: at once, or as the act that ends the chunk; the instruction has `length` bytes. */
 enum exit_step exit_apic_write(struct vcpu *vcpu, uint32_t reg, uint64_t value, uint32_t length);
 
+/* INS and OUTS (hv/string_io.c). */
+enum exit_step exit_string_io(struct vcpu *vcpu, const struct vmx_exit *exit);
+
 /* A memory access outside guest memory: the APIC page, or nothing (hv/mmio.c). */
 enum exit_step mmio_access(struct vcpu *vcpu, uint64_t address);
 

@@ -212,6 +212,9 @@ static enum position_result compare_rep(struct vcpu *vcpu)
         count = (vcpu->vmx.gpr[GPR_RCX] & mask) - left;
         if (count == 0)
             return compare_here(vcpu);
+        /* Each iteration of these ends a chunk. */
+        if (rep.string == INSN_INS || rep.string == INSN_OUTS)
+            return POSITION_MISSED;
         /* An event that is due here comes before the next iteration; a single step after it. */
         if (vcpu_would_inject(vcpu) || (vmx_get_rflags(&vcpu->vmx) & RFLAGS_TF) ||
             !rep_may_lead_there(vcpu, &rep, count))
@@ -339,6 +342,13 @@ static enum position_result search(struct vcpu *vcpu)
 
 enum position_result position_find(struct vcpu *vcpu)
 {
+    /* The recorded chunk may have ended because there was no page for what INS found. */
+    if (vcpu->state->completion.memory_bytes[0]) {
+        if (compare(vcpu) == POSITION_FOUND)
+            return POSITION_FOUND;
+        if (!chunk_store_input(vcpu))
+            return POSITION_NO_PAGE;
+    }
     switch (approach(vcpu)) {
     case CHUNK_TIMER:
     case CHUNK_COUNTED:

@@ -7,7 +7,7 @@
 
 _Static_assert(sizeof(struct vcpu_state) == CPUID_MODEL_XSAVE_BYTES + sizeof(struct vmx_guest_state) +
                                                 sizeof(struct vlapic) + sizeof(struct vmsrs) +
-                                                sizeof(struct vrandom) + sizeof(struct vcpu_completion) + 88,
+                                                sizeof(struct vrandom) + sizeof(struct vcpu_completion) + 64,
                "struct vcpu_state has no padding");
 _Static_assert(sizeof(struct vcpu_state) % 64 == 0, "whole words, whole alignment units");
 

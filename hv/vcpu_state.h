@@ -26,12 +26,15 @@ enum vcpu_activity {
  * state, applied at each start of the next chunk, so that a squash never acts twice.
  */
 struct vcpu_completion {
-    uint32_t length;     /* bytes of the instruction to step over; 0: nothing pending */
+    uint32_t length;     /* bytes of the instruction to step over; 0: it goes on, or nothing is pending */
     uint32_t gpr;        /* enum vmx_gpr, changed where gpr_mask has bits */
     uint64_t gpr_mask;   /* bits of the register that change */
     uint64_t gpr_value;  /* what they become */
     uint64_t flags_mask; /* the same for RFLAGS */
     uint64_t flags_value;
+    /* INS: gpr_value goes to guest memory, so many bytes to each of two places, before the vCPU goes on. */
+    uint64_t memory[2];
+    uint32_t memory_bytes[2];
 };
 
 struct vcpu_state {
@@ -45,7 +48,7 @@ struct vcpu_state {
     uint64_t time_reads; /* reads of guest time, ever: each costs the header's stride */
     uint32_t activity;   /* enum vcpu_activity */
     uint32_t nmi_pending;
-    uint64_t reserved[8]; /* up to the alignment of the XSAVE area */
+    uint64_t reserved[5]; /* up to the alignment of the XSAVE area */
 };
 
 struct vcpu_field {

@@ -419,3 +419,24 @@ bool insn_rep_string(const uint8_t *bytes, size_t count, enum insn_mode mode, st
     out->length = (uint8_t)c.at;
     return true;
 }
+
+/* ES, CS, SS, DS, FS, GS, as their override prefixes say (SDM 2A 2.1.1). */
+static uint8_t segment_of(uint8_t prefix)
+{
+    return prefix >= 0x64 ? prefix - 0x64 + 4 : (prefix - 0x26) / 8;
+}
+
+#define SEGMENT_DEFAULT 3u /* DS */
+
+bool insn_string_io(const uint8_t *bytes, size_t count, enum insn_mode mode, struct insn_string_io *out)
+{
+    struct cursor c = start(bytes, count, mode);
+    uint8_t opcode = take_prefixes(&c);
+
+    *out = (struct insn_string_io){.addr_size = address_size(&c), .segment = SEGMENT_DEFAULT};
+    for (size_t i = 0; i < c.at; i++) {
+        if (is_segment_override(bytes[i]))
+            out->segment = segment_of(bytes[i]);
+    }
+    return !c.cut && opcode >= 0x6c && opcode <= 0x6f;
+}

@@ -86,4 +86,13 @@ struct insn_rep {
 /* Whether the `count` bytes at `bytes` are a REP string instruction. Returns out->is_rep_string. */
 bool insn_rep_string(const uint8_t *bytes, size_t count, enum insn_mode mode, struct insn_rep *out);
 
+/* INS or OUTS, with or without a prefix that repeats it. */
+struct insn_string_io {
+    uint8_t addr_size; /* 2, 4, 8 bytes: how much of RCX, RSI, RDI counts */
+    uint8_t segment;   /* OUTS: of the operand, in the order of the encoding: ES, CS, SS, DS, FS, GS */
+};
+
+/* Whether the bytes are INS or OUTS. The operand size is for the VM exit to tell. */
+bool insn_string_io(const uint8_t *bytes, size_t count, enum insn_mode mode, struct insn_string_io *out);
+
 #endif

@@ -164,6 +164,11 @@ static uint64_t reserved_bits(const struct walk *w, unsigned shift, bool leaf)
     return reserved;
 }
 
+static void note_entry(struct walk *w, uint64_t address)
+{
+    w->page->entry[w->page->entries++] = address;
+}
+
 /* One step of PAE and 4-level paging: reads the entry of level `level` (1: page table, 4: PML4) in the
  * table at *table. Sets *done where it maps a page. */
 static enum walk_result step(struct walk *w, unsigned level, uint64_t *table, bool *done)
@@ -175,6 +180,7 @@ static enum walk_result step(struct walk *w, unsigned level, uint64_t *table, bo
 
     if (!w->read(w->ctx, *table + index * sizeof(entry), &entry, sizeof(entry)))
         return WALK_BEYOND_MEMORY;
+    note_entry(w, *table + index * sizeof(entry));
     if ((entry & PTE_P) == 0)
         return fault(w, WALK_NOT_PRESENT);
     *done = level == 1 || (level <= 3 && (entry & PTE_PS) != 0);
@@ -242,6 +248,7 @@ static enum walk_result walk_32(struct walk *w)
 
     if (!w->read(w->ctx, table + (w->linear >> 22) * sizeof(entry), &entry, sizeof(entry)))
         return WALK_BEYOND_MEMORY;
+    note_entry(w, table + (w->linear >> 22) * sizeof(entry));
     if ((entry & PTE_P) == 0)
         return fault(w, WALK_NOT_PRESENT);
     if ((entry & PTE_PS) != 0 && (w->paging->cr4 & CR4_PSE) != 0)
@@ -250,6 +257,7 @@ static enum walk_result walk_32(struct walk *w)
     table = entry & ~ADDR_BITS_MASK(PAGE_SHIFT);
     if (!w->read(w->ctx, table + (w->linear >> PAGE_SHIFT & 1023) * sizeof(entry), &entry, sizeof(entry)))
         return WALK_BEYOND_MEMORY;
+    note_entry(w, table + (w->linear >> PAGE_SHIFT & 1023) * sizeof(entry));
     if ((entry & PTE_P) == 0)
         return fault(w, WALK_NOT_PRESENT);
     join_rights(w, entry);

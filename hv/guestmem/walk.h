@@ -46,6 +46,8 @@ struct walk_page {
     bool writable;     /* R/W set on all levels */
     bool user;         /* U/S set on all levels */
     bool executable;   /* XD set on no level, or not in use */
+    uint64_t entry[4]; /* addresses of the entries walked through, the last one maps the page */
+    uint32_t entries;
     uint32_t pf_error; /* results NOT_PRESENT, RESERVED, DENIED: the error code of the page fault (5.7) */
 };
 

@@ -43,6 +43,8 @@ extern const uint8_t guest_code[], guest_code_end[], guest_real[], guest_real_en
     X(pauses, EXITS)                                                                                         \
     X(tpr, EXITS)                                                                                            \
     X(out, PORTS)                                                                                            \
+    X(outs, PORTS)                                                                                           \
+    X(ins, PORTS)                                                                                            \
     X(in, PORTS)                                                                                             \
     X(ipi, IPI)                                                                                              \
     X(ipi_others, IPI)                                                                                       \

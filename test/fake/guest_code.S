@@ -299,6 +299,45 @@ piece out
         out     %al, %dx
         ret
 
+/* Downwards, the second over the border of two pages. */
+piece outs
+        private
+        movl    $0x41424344, GUEST_COPY+0xffe(%ebx)
+        mov     $0x3f8, %dx
+        lea     GUEST_COPY+0x1000(%ebx), %esi
+        mov     $3, %ecx
+        std
+        rep outsb
+        cld
+        mov     $0x80, %dx
+        lea     GUEST_COPY+0xffe(%ebx), %esi
+        outsl
+        ret
+
+/* What no device answers reads as ones; the UART is ready to send. */
+piece ins
+        private
+        mov     $0x90, %dx
+        lea     GUEST_COPY+0xffa(%ebx), %edi
+        movl    $0, (%edi)
+        movl    $0, 4(%edi)
+        mov     $2, %ecx
+        rep insl
+        xor     %ecx, %ecx
+        rep insl
+        cmpl    $-1, -4(%edi)
+        jne     1f
+        cmpl    $-1, -8(%edi)
+        jne     1f
+        mov     $0x3fd, %dx
+        insb
+        movzbl  -1(%edi), %eax
+        and     $0x60, %eax
+        cmp     $0x60, %eax
+        je      2f
+1:      lock incl GUEST_WRONG
+2:      ret
+
 piece in
         mov     $0x3fd, %dx
         mov     $-1, %eax

@@ -44,6 +44,17 @@ static enum fakestep port_access(struct fakerun *run, struct fakeinsn *insn)
                      insn->at);
 }
 
+static enum fakestep string_port(struct fakerun *run, const struct fakeinsn *insn)
+{
+    uint32_t size = insn->opcode & 1 ? insn->size : 1;
+    bool in = !(insn->opcode & 2);
+
+    return fake_exit(run, VMX_EXIT_IO,
+                     (size - 1) | (in ? BIT(3) : 0) | BIT(4) | (insn->rep ? BIT(5) : 0) |
+                         (uint64_t)(run->r[GPR_RDX] & 0xffff) << 16,
+                     insn->at);
+}
+
 static enum fakestep sti(struct fakerun *run)
 {
     if (!(run->rflags & RFLAGS_IF))
@@ -127,6 +138,11 @@ static enum fakestep shift(struct fakerun *run, struct fakeinsn *insn)
 enum fakestep fake_system(struct fakerun *run, struct fakeinsn *insn)
 {
     switch (insn->opcode) {
+    case 0x6c:
+    case 0x6d:
+    case 0x6e:
+    case 0x6f:
+        return string_port(run, insn);
     case 0x8c:
     case 0x8e:
         return move_segment(run, insn);

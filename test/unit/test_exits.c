@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "hv/chunk.h"
 #include "hv/exit_table.h"
 #include "test/unit/exit_rig.h"
 
@@ -210,10 +211,83 @@ static void port_accesses(void **state)
     exit.io.size = 4;
     handle(exit, 1);
     assert_int_equal(vcpu->completion.gpr_mask, UINT64_MAX); /* a 32-bit result clears the upper half */
-    exit.io.string = true;
+    exit.io.string = true;                                   /* which the bytes there are not */
     assert_int_equal(handle(exit, 1), EXIT_ENDED);
     assert_int_equal(vcpu->end, REC_END_REFUSED);
     assert_int_equal(vmx_get_rip(&vcpu->vmx), HERE);
+}
+
+/* REP INSW to a page that a 32-bit page table maps, or does not. */
+static enum exit_step string_input(uint32_t count, uint32_t to)
+{
+    static const uint8_t code[] = {0x66, 0xf3, 0x6d};
+    struct vmx_exit exit = {.reason = VMX_EXIT_IO,
+                            .io = {.port = 0x90, .size = 2, .in = true, .string = true, .rep = true}};
+
+    memcpy(fake_bench_memory(bench, HERE), code, sizeof(code));
+    *reg(GPR_RCX) = count;
+    *reg(GPR_RDI) = to;
+    return handle(exit, sizeof(code));
+}
+
+#define TABLES 0x8000u
+
+static void map_pages(uint32_t target_entry)
+{
+    uint32_t *table = (uint32_t *)(void *)fake_bench_memory(bench, TABLES);
+    uint32_t *pages = (uint32_t *)(void *)fake_bench_memory(bench, TABLES + PAGE_SIZE);
+
+    table[0] = (TABLES + PAGE_SIZE) | 7;
+    for (uint32_t i = 0; i < 16; i++)
+        pages[i] = i << PAGE_SHIFT | 7;
+    pages[0x30] = target_entry;
+    vmx_set_cr3(&vcpu->vmx, TABLES);
+    vmx_set_cr0(&vcpu->vmx, vmx_get_cr0(&vcpu->vmx) | CR0_PG | CR0_PE);
+}
+
+static void string_input_faults_before_it_acts(void **state)
+{
+    struct vmx_event event;
+
+    (void)state;
+    map_pages(0);
+    assert_int_equal(string_input(2, GUEST_PRIVATE + 8), EXIT_RESUME);
+    vmx_get_event(&vcpu->vmx, &event);
+    assert_int_equal(event.info & (VMX_INFO_VALID | VMX_INFO_VECTOR), VMX_INFO_VALID | VECTOR_PF);
+    assert_int_equal(event.error, 2);
+    assert_int_equal(vmx_get_cr2(&vcpu->vmx), GUEST_PRIVATE + 8);
+    assert_int_equal(*reg(GPR_RCX), 2);
+    assert_int_equal(*reg(GPR_RDI), GUEST_PRIVATE + 8);
+}
+
+static void string_input_is_an_act_each(void **state)
+{
+    const uint32_t *pages;
+
+    (void)state;
+    map_pages(GUEST_PRIVATE | 7);
+    assert_int_equal(string_input(2, GUEST_PRIVATE + 8), EXIT_ENDED);
+    assert_int_equal(vcpu->end, REC_END_IO);
+    assert_int_equal(vcpu->act.kind, ACT_IN);
+    assert_int_equal(vcpu->completion.memory[0], GUEST_PRIVATE + 8);
+    assert_int_equal(vcpu->completion.memory_bytes[0], 2);
+    assert_int_equal(vcpu->completion.length, 0);
+    assert_int_equal(*reg(GPR_RCX), 1);
+    assert_int_equal(*reg(GPR_RDI), GUEST_PRIVATE + 10);
+    assert_int_equal(vmx_get_rip(&vcpu->vmx), HERE);
+    pages = (const uint32_t *)(const void *)fake_bench_memory(bench, TABLES + PAGE_SIZE);
+    assert_int_equal(pages[0x30], GUEST_PRIVATE | 0x67);
+    /* The value comes when the next chunk runs; the last iteration retires the instruction. */
+    string_input(1, GUEST_PRIVATE + 8);
+    assert_int_equal(vcpu->completion.length, 3);
+    vcpu->state->completion = vcpu->completion;
+    vcpu->state->completion.gpr_value = 0x1234;
+    assert_true(chunk_store_input(vcpu));
+    assert_int_equal(fake_bench_memory(bench, GUEST_PRIVATE)[8], 0x34);
+    assert_int_equal(fake_bench_memory(bench, GUEST_PRIVATE)[9], 0x12);
+    assert_retired(3);
+    assert_int_equal(string_input(0, GUEST_PRIVATE + 8), EXIT_RESUME);
+    assert_retired(3);
 }
 
 static void pauses_end_a_chunk(void **state)
@@ -461,6 +535,8 @@ int main(void)
         TEST(xsetbv_checks),
         TEST(debug_registers),
         TEST(port_accesses),
+        TEST(string_input_faults_before_it_acts),
+        TEST(string_input_is_an_act_each),
         TEST(pauses_end_a_chunk),
         TEST(halt_and_triple_fault),
         TEST(memory_that_is_not_there),
