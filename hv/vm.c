@@ -353,6 +353,8 @@ static enum machine_status build(struct vm *vm, const struct vm_config *config)
     if (!load(vm, guest, command_line, &loaded))
         return MACHINE_BAD_GUEST;
     set_entry(vm, &loaded);
+    for (uint32_t i = 0; i < vm->vcpu_count && vm->mode != VM_RUN; i++)
+        view_join(&vm->vcpus[i]->view);
     set_noise(vm, config);
     make_header(vm, command_line);
     if (vm->mode == VM_REPLAY && !replay_log_fits_guest(&vm->replay.header, &vm->header))

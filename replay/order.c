@@ -152,14 +152,14 @@ uint64_t order_rejoin(struct commit_order *order, uint32_t vcpu)
     return position;
 }
 
-struct page_entry order_read_entry(struct commit_order *order, uint32_t gpn)
+void order_read_entries(struct commit_order *order, uint32_t first, uint32_t count,
+                        struct page_entry *entries)
 {
-    struct page_entry entry;
-
+    HV_CHECK(first <= order->pages && count <= order->pages - first);
     spin_lock(&order->lock);
-    entry = order->table[gpn];
+    for (uint32_t i = 0; i < count; i++)
+        entries[i] = order->table[first + i];
     spin_unlock(&order->lock);
-    return entry;
 }
 
 void order_append(struct commit_order *order, uint64_t seq, uint32_t vcpu, uint32_t gpn, uint32_t frame)

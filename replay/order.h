@@ -118,9 +118,11 @@ bool order_wake(struct commit_order *order, uint32_t vcpu);
 /* A view moved to `position`; called by its own vCPU. */
 void order_advance(struct commit_order *order, uint32_t vcpu, uint64_t position);
 
-/* A parked view joins again at the present head, before it reads the table with order_read_entry(). */
+/* A parked view joins again at the present head, before it reads the table with order_read_entries(). */
 uint64_t order_rejoin(struct commit_order *order, uint32_t vcpu);
-struct page_entry order_read_entry(struct commit_order *order, uint32_t gpn);
+/* The table's entries of `count` pages from `first` on; a few dozen at a time, since it holds the lock. */
+void order_read_entries(struct commit_order *order, uint32_t first, uint32_t count,
+                        struct page_entry *entries);
 
 /* Under order->lock: makes `frame` the content of page gpn as of commit `seq`. */
 void order_append(struct commit_order *order, uint64_t seq, uint32_t vcpu, uint32_t gpn, uint32_t frame);

@@ -64,6 +64,8 @@ static void follow(struct view *view, uint64_t seq)
     order_advance(order, view->actor, position);
 }
 
+#define REBUILD_BATCH 32u /* pages whose entries are read under one lock */
+
 /*
  * A parked view held back no frames, so nothing it maps can be trusted. It joins at the present head,
  * so that every frame it reads from the table now stays; an entry that is newer than the head then is
@@ -75,12 +77,22 @@ static void rebuild(struct view *view)
 
     view->counters.rebuilds++;
     view->position = order_rejoin(order, view->actor);
-    for (uint32_t gpn = 0; gpn < order->pages; gpn++) {
-        struct page_entry entry = order_read_entry(order, gpn);
-        struct view_page *page = &view->page[gpn];
-        if (page->frame == FRAME_NONE || entry.seq != page->seq)
-            refresh(view, gpn, entry.frame, entry.seq);
+    for (uint32_t first = 0, count; first < order->pages; first += count) {
+        struct page_entry entries[REBUILD_BATCH];
+        count = MIN(order->pages - first, REBUILD_BATCH);
+        order_read_entries(order, first, count, entries);
+        for (uint32_t i = 0; i < count; i++) {
+            struct view_page *page = &view->page[first + i];
+            if (page->frame == FRAME_NONE || entries[i].seq != page->seq)
+                refresh(view, first + i, entries[i].frame, entries[i].seq);
+        }
     }
+}
+
+void view_join(struct view *view)
+{
+    rebuild(view);
+    order_rest(view->order, view->actor);
 }
 
 static void compact_copies(struct view *view)

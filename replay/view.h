@@ -92,6 +92,12 @@ struct view {
 void view_init(struct view *view, struct commit_order *order, uint32_t actor, const struct view_ops *ops,
                struct view_page *page, uint32_t *copies, uint32_t *writes);
 
+/*
+ * Before the guest runs, on any CPU: maps committed memory now, which the first view_begin() would do else.
+ * The view rests then, and is not parked.
+ */
+void view_join(struct view *view);
+
 /* Brings the view to the present seq, copies ahead, and starts a chunk. Returns S. */
 uint64_t view_begin(struct view *view);
 

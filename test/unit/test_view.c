@@ -22,6 +22,21 @@ static void a_chunk_sees_its_snapshot(void **state)
     rig_delete(rig);
 }
 
+static void a_view_that_joined_is_not_built_again(void **state)
+{
+    struct rig *rig = rig_new(RIG_FRAMES, 0);
+
+    (void)state;
+    view_join(view_of(rig, 0));
+    assert_false(rig->order.place[0].parked);
+    assert_true(rig->order.place[0].resting);
+    rig_store(rig, 1, 2, 77);
+    assert_int_equal(view_begin(view_of(rig, 0)), 1);
+    assert_int_equal(view_of(rig, 0)->counters.rebuilds, 1);
+    assert_int_equal(rig_read(rig, 0, 2), 77);
+    rig_delete(rig);
+}
+
 static void stores_are_private_until_the_commit(void **state)
 {
     struct rig *rig = rig_new(RIG_FRAMES, 0);
@@ -416,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_chunk_sees_its_snapshot),
         cmocka_unit_test(stores_are_private_until_the_commit),
+        cmocka_unit_test(a_view_that_joined_is_not_built_again),
         cmocka_unit_test(a_changed_page_of_the_read_set_is_a_conflict),
         cmocka_unit_test(pages_not_read_do_not_conflict),
         cmocka_unit_test(a_conflict_has_a_cause),
