@@ -186,6 +186,8 @@ static enum exit_step handle_xsetbv(struct vcpu *vcpu, const struct vmx_exit *ex
 #define DR6_ONES     UINT64_C(0xffff0ff0)
 #define DR7_WRITABLE UINT64_C(0xffff2bff)
 #define DR7_ONES     UINT64_C(0x400)
+#define DR6_BD       UINT64_C(0x2000)
+#define DR7_GD       UINT64_C(0x2000)
 
 static enum exit_step handle_dr(struct vcpu *vcpu, const struct vmx_exit *exit)
 {
@@ -193,6 +195,14 @@ static enum exit_step handle_dr(struct vcpu *vcpu, const struct vmx_exit *exit)
                                     GUEST_DR6, GUEST_DR7, GUEST_DR6, GUEST_DR7};
     uint64_t *dr = &vcpu->vmx.dr[index[exit->dr.dr & 7]];
 
+    /* General detect: a fault before the access, and off in its handler (SDM 3B 18.2.4, 18.3.1.3). */
+    if (vcpu->vmx.dr[GUEST_DR7] & DR7_GD) {
+        vcpu->vmx.dr[GUEST_DR6] |= DR6_BD;
+        vcpu->vmx.dr[GUEST_DR7] &= ~DR7_GD;
+        vmx_inject_exception(&vcpu->vmx, VECTOR_DB, 0);
+        vmx_resume_flag(&vcpu->vmx, true);
+        return EXIT_RESUME;
+    }
     if (exit->dr.from) {
         vmx_set_gpr(&vcpu->vmx, exit->dr.gpr, *dr);
     } else {

@@ -12,6 +12,7 @@
 #define DR7_EXECUTE0 (DR7_ONE | UINT64_C(3))
 #define DR6_B0       UINT64_C(1)
 #define DR6_BS       UINT64_C(0x4000)
+#define DR7_GD       UINT64_C(0x2000)
 
 #define PML_ENTRIES 512u
 #define PML_LAST    511u
@@ -114,6 +115,7 @@ void vmx_deliver_debug(struct vmx_vcpu *vcpu, const struct vmx_exit_exception *e
     } else {
         vcpu->dr[GUEST_DR6] = vmx_debug_status(vcpu->dr[GUEST_DR6], exception->qualification);
     }
+    vcpu->dr[GUEST_DR7] &= ~DR7_GD; /* off in the handler (SDM 3B 18.2.4) */
     vmx_inject(vcpu, &event);
 }
 
