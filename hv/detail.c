@@ -226,16 +226,34 @@ static void compare_others(struct report *r, struct vcpu *vcpu, const struct log
     }
 }
 
-bool detail_compare(struct vcpu *vcpu, char *text, size_t size)
+static bool find_entry(const struct vcpu *vcpu, struct log_detail *detail)
 {
     const struct vm_replay *replay = &vcpu->vm->replay;
     const uint8_t *entry = replay->detail ? replay->detail[vcpu->seq - 1] : NULL;
+
+    return entry && log_detail_next(&entry, entry + detail_length(entry), detail) == LOG_OK;
+}
+
+uint32_t detail_distance(const struct vcpu *vcpu)
+{
+    struct log_detail detail;
+    uint32_t distance = 0;
+
+    if (!find_entry(vcpu, &detail))
+        return DETAIL_NO_DISTANCE;
+    for (unsigned i = 0; i < GPR_COUNT; i++)
+        distance += detail.state.regs[i] != vcpu->vmx.gpr[i];
+    return distance;
+}
+
+bool detail_compare(struct vcpu *vcpu, char *text, size_t size)
+{
     struct report r = {.text = text, .size = size};
     struct log_detail detail, pages;
     struct log_detail_page page;
     struct detail_state found;
 
-    if (!entry || log_detail_next(&entry, entry + detail_length(entry), &detail) != LOG_OK)
+    if (!find_entry(vcpu, &detail))
         return false;
     text[0] = 0;
     take_state(vcpu->state, &found);

@@ -26,6 +26,10 @@ void detail_put(struct vcpu *vcpu, uint64_t seq);
  */
 uint32_t detail_take(struct vm *vm, uint8_t *to, uint32_t room, bool *waits);
 
+#define DETAIL_NO_DISTANCE UINT32_MAX
+/* Replay: how many general registers differ now from those at the chunk's recorded end, or
+ * DETAIL_NO_DISTANCE. */
+uint32_t detail_distance(const struct vcpu *vcpu);
 /*
  * Replay: words, in `text`, how the chunk as it is now (state read, pages changed so far) differs from what
  * the log's detail tells of it. False: the log has none for this chunk.

@@ -1,5 +1,6 @@
 #include "hv/divergence.h"
 
+#include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
 #include "hv/detail.h"
 
@@ -28,16 +29,31 @@ void divergence_note_state(struct vcpu *vcpu)
         found->pages[i] = vcpu->view.writes[i];
 }
 
-void divergence_note_place(struct vcpu *vcpu)
+/* The nearest place counts, of equally near ones the first. */
+static void note_place(struct vcpu *vcpu, uint32_t distance)
 {
     struct vcpu_found *found = &vcpu->found;
 
-    /* One is enough: place and general registers agree, or it would not look like it. */
-    if (found->valid && found->end == REC_END_POSITION)
+    if (found->valid && (found->end != REC_END_POSITION || found->distance <= distance))
         return;
+    chunk_read_state(vcpu);
     divergence_note_state(vcpu);
     found->end = REC_END_POSITION;
+    found->distance = distance;
     found->page_count = 0; /* the chunk goes on: they are not collected */
+}
+
+void divergence_note_place(struct vcpu *vcpu)
+{
+    note_place(vcpu, 0);
+}
+
+void divergence_note_near(struct vcpu *vcpu)
+{
+    uint32_t distance = detail_distance(vcpu);
+
+    if (distance != DETAIL_NO_DISTANCE)
+        note_place(vcpu, distance);
 }
 
 static int append(char *text, size_t size, int used, const char *format, ...)

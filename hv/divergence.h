@@ -10,6 +10,8 @@
  */
 void divergence_note_state(struct vcpu *vcpu);
 void divergence_note_place(struct vcpu *vcpu);
+/* Where the place is the recorded one, but registers differ: remembers it if no nearer one was met. */
+void divergence_note_near(struct vcpu *vcpu);
 /* The vCPU's chunk differs for good: words the report, unless another vCPU was first, and stops the machine.
  */
 void divergence_report(struct vcpu *vcpu);

@@ -240,7 +240,11 @@ static enum position_result compare(struct vcpu *vcpu)
         return POSITION_MISSED;
     if (vcpu->expected->flags & REC_F_REP)
         return compare_rep(vcpu);
-    if (!registers_agree(vcpu, vcpu->vmx.gpr) || !whole_state_agrees(vcpu))
+    if (!registers_agree(vcpu, vcpu->vmx.gpr)) {
+        divergence_note_near(vcpu);
+        return POSITION_MISSED;
+    }
+    if (!whole_state_agrees(vcpu))
         return POSITION_MISSED;
     settle_flags(vcpu);
     return POSITION_FOUND;

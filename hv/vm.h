@@ -161,6 +161,7 @@ struct vcpu_found {
     uint32_t pages[VCPU_FOUND_PAGES];
     uint64_t branches;
     struct vmx_guest_state cpu;
+    uint32_t distance;                 /* of a place: general registers that differ */
     char differences[VCPU_FOUND_TEXT]; /* from what the log tells in detail; empty: it does not */
 };
 
