@@ -1,8 +1,8 @@
 """What the emulator does not charge: costs on real processors, in cycles, each with where the number is from.
 
 An emulated tick is an instruction. A VM exit and the entry after it, the slow string compare, and the misses after an INVEPT take
-longer than that on processors. These are published measurements, not ours, of processors that differ: the columns made with them are
-an estimate, to see which costs matter. A cycle counts like a tick, as if a processor did one instruction in a cycle.
+longer than that on processors. These are published measurements, not ours, of processors that differ, as we remember them from these
+sources: look them up before you rely on one. The columns made with them are an estimate, to see which costs matter. A cycle counts like a tick, as if a processor did one instruction in a cycle.
 """
 
 COSTS = {
