@@ -25,6 +25,12 @@ bool zlog_is(const uint8_t *bytes, size_t length)
                            (uint32_t)bytes[3] << 24) == ZSTD_MAGICNUMBER;
 }
 
+/* The most that a file of this size may expand to. */
+static uint64_t bomb_limit(uint64_t file_size)
+{
+    return BOMB_FREE + file_size * BOMB_RATIO;
+}
+
 static int damaged(const char *path, const struct zlog_result *r, size_t at, const char *why)
 {
     return fail(RETRO_DAMAGED, "%s: compressed frame %" PRIu64 " at offset %zu: %s", path, r->frames, at,
@@ -71,7 +77,7 @@ int zlog_expand(const char *path, const uint8_t *bytes, size_t length, int out, 
     if (!d)
         abort();
     while (code == RETRO_OK && in.pos < length && !r->cut && !r->damaged) {
-        uint64_t most = BOMB_FREE + (uint64_t)length * BOMB_RATIO - written;
+        uint64_t most = bomb_limit(length) - written;
         int whole = expand_frame(path, d, &in, &frame, most, r);
         r->cut = whole == 0;
         r->damaged = whole < 0;
@@ -104,6 +110,7 @@ int zlog_compress(const char *path, const uint8_t *bytes, size_t length, int out
     uint8_t *frame = xmalloc(room);
     ZSTD_CCtx *c = ZSTD_createCCtx();
     struct log_reader r;
+    uint64_t written = 0;
     int code = RETRO_OK;
 
     if (!c)
@@ -118,8 +125,11 @@ int zlog_compress(const char *path, const uint8_t *bytes, size_t length, int out
             code = fail(RETRO_IO, "cannot compress %s: %s", path, ZSTD_getErrorName(n));
         else if (write_all(out, frame, n))
             code = fail(RETRO_IO, "cannot write what %s is compressed to: %s", path, strerror(errno));
+        written += n;
         at = end;
     }
+    if (code == RETRO_OK && length > bomb_limit(written))
+        code = fail(RETRO_USAGE, "%s shrinks more than a log can: nobody would read that back", path);
     ZSTD_freeCCtx(c);
     free(frame);
     return code;
