@@ -34,7 +34,8 @@ for at in $((size / 3)) $((size / 2)) $((size - 1)) 7; do
     head -c "$at" "$T/a.log.zst" >"$T/cut.zst"
     expect 4 $RETRO verify "$T/cut.zst"
     said err 'the last of its compressed frames is not all there'
-    expect 4 $RETRO decompress "$T/cut.zst" --force -o "$T/cut.log"
+    rm -f "$T/cut.log"
+    expect 4 $RETRO decompress "$T/cut.zst" -o "$T/cut.log"
     [ "$at" = 7 ] || at_least "$T/cut.log" 200000
     cmp -n "$(stat -c %s "$T/cut.log")" "$T/want.log" "$T/cut.log"
     [ "$at" = 7 ] || expect 4 $RETRO verify "$T/cut.log"
@@ -49,7 +50,8 @@ for at in $((size / 2)) $((size - 30)); do
         said err 'compressed frame [0-9]+ at offset [0-9]+: '
         said err 'usable are [0-9]{6,} bytes, up to commit [0-9]+'
     done
-    expect 3 $RETRO decompress "$T/harmed.zst" --force -o "$T/harmed.log"
+    rm -f "$T/harmed.log"
+    expect 3 $RETRO decompress "$T/harmed.zst" -o "$T/harmed.log"
     cmp -n "$(stat -c %s "$T/harmed.log")" "$T/want.log" "$T/harmed.log"
     expect 3 $RETRO replay --home "$home" --guest "$home/guest file=1.elf" "$T/harmed.zst"
 done
@@ -82,6 +84,40 @@ expect 3 $RETRO info "$T/bomb.zst"
 said err 'expands to more than a log of this size can'
 expect 3 $RETRO decompress "$T/bomb.zst"
 [ ! -s "$T/bomb" ]
+
+# What the reader would take for a bomb is not made.
+truncate -s 80M "$T/zeros"
+expect 1 $RETRO compress --level 1 "$T/zeros"
+said err 'shrinks more than a log can'
+[ ! -e "$T/zeros.zst" ]
+rm "$T/zeros"
+
+# --force replaces only by what is whole: not by what is left of a log, not on a full disk, not a file by itself.
+cp "$T/want.log" "$T/keep.log"
+for input in harmed cut; do
+    code=0
+    $RETRO decompress --force "$T/$input.zst" -o "$T/keep.log" 2>"$T/err" || code=$?
+    [ "$code" = 3 ] || [ "$code" = 4 ]
+    said err 'keep.log is left as it was'
+    cmp "$T/want.log" "$T/keep.log"
+done
+(
+    ulimit -f 8
+    trap '' XFSZ
+    expect 8 $RETRO decompress --force "$T/a.log.zst" -o "$T/keep.log" 2>/dev/null
+) || { echo "a full disk is not told"; exit 1; }
+cmp "$T/want.log" "$T/keep.log"
+expect 1 $RETRO decompress --force "$T/keep.log" -o "$T/keep.log"
+expect 1 $RETRO compress --force "$T/keep.log" -o "$T/keep.log"
+said err 'is the log itself'
+cp "$T/want.log" "$T/keep.zst"
+expect 1 $RETRO decompress --force "$T/keep.zst" -o "$T/keep.zst"
+expect 1 $RETRO decompress --force "$T/keep.zst"
+said err 'not compressed'
+cmp "$T/want.log" "$T/keep.zst"
+expect 0 $RETRO decompress --force "$T/a.log.zst" -o "$T/keep.zst"
+cmp "$T/want.log" "$T/keep.zst"
+[ -z "$(find "$T" -name '*.tmp')" ]
 
 # What is refused; no half file is left.
 expect 1 $RETRO compress "$T/a.log.zst" -o "$T/b.zst"

@@ -58,51 +58,80 @@ static const struct argp_option options[] = {
     {0},
 };
 
-static int open_output(const struct compress_args *args, const char *path)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (args->force ? O_TRUNC : O_EXCL), 0644);
+/* A way: `packed` is what its input has to be. */
+struct way {
+    bool packed;
+    int (*convert)(const struct compress_args *args, const struct buffer *in, int fd);
+};
 
-    if (fd < 0 && errno == EEXIST)
-        fail(RETRO_USAGE, "%s exists: use --force to overwrite it", path);
-    else if (fd < 0)
-        fail(RETRO_IO, "cannot write %s: %s", path, strerror(errno));
-    return fd;
+/* Whether the output may be written, before anything is; RETRO_OK if so. */
+static int check_output(const struct compress_args *args, const char *path, bool *exists)
+{
+    struct stat in, out;
+
+    *exists = stat(path, &out) == 0;
+    if (!*exists)
+        return errno == ENOENT ? RETRO_OK : fail(RETRO_IO, "cannot write %s: %s", path, strerror(errno));
+    if (stat(args->path, &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+        return fail(RETRO_USAGE, "%s is the log itself: say by -o where the other one goes", path);
+    if (!args->force)
+        return fail(RETRO_USAGE, "%s exists: use --force to overwrite it", path);
+    return S_ISREG(out.st_mode) ? RETRO_OK : fail(RETRO_IO, "%s is not a regular file", path);
 }
 
-/* Both ways: reads the file, has `convert` write the other one, which is whole on the disk or gone. */
-static int convert_file(const struct compress_args *args, const char *path,
-                        int (*convert)(const struct compress_args *args, const struct buffer *in, int fd))
+/*
+ * The other one is written beside its place, and gets there once it is whole on the disk: what was there is
+ * never lost for less. What is left of a damaged or cut log goes only where nothing was.
+ */
+static int write_output(const struct compress_args *args, const char *path, const struct buffer *in,
+                        const struct way *way, bool exists)
+{
+    char *part = xprintf("%s.%ld.tmp", path, (long)getpid());
+    int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    struct stat st = {0};
+    bool partly, kept;
+
+    int code =
+        fd < 0 ? fail(RETRO_IO, "cannot write %s: %s", part, strerror(errno)) : way->convert(args, in, fd);
+    partly = code == RETRO_DAMAGED || code == RETRO_INCOMPLETE;
+    kept = code == RETRO_OK || (partly && !exists);
+    if (kept && (fsync(fd) || fstat(fd, &st) || rename(part, path))) {
+        code = fail(RETRO_IO, "cannot write %s: %s", path, strerror(errno));
+        kept = false;
+    }
+    if (fd >= 0)
+        close(fd);
+    if (kept)
+        note("%s: %zu bytes, %s: %lld bytes", args->path, in->length, path, (long long)st.st_size);
+    else if (fd >= 0)
+        unlink(part);
+    if (partly && exists)
+        note("%s is left as it was", path);
+    free(part);
+    return code;
+}
+
+static int convert_file(const struct compress_args *args, const char *path, const struct way *way)
 {
     struct buffer in = {0};
-    struct stat st = {0};
+    bool exists = false;
     int code;
 
     if (read_file(args->path, &in))
-        return fail(RETRO_IO, "cannot read the log %s: %s", args->path, strerror(errno));
-    int fd = open_output(args, path);
-    if (fd < 0) {
-        buffer_free(&in);
-        return errno == EEXIST ? RETRO_USAGE : RETRO_IO;
-    }
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode))
-        code = fail(RETRO_IO, "%s is not a regular file", path);
+        code = fail(RETRO_IO, "cannot read the log %s: %s", args->path, strerror(errno));
+    else if (zlog_is(in.data, in.length) != way->packed)
+        code =
+            fail(RETRO_USAGE, "%s is %s", args->path, way->packed ? "not compressed" : "compressed already");
     else
-        code = convert(args, &in, fd);
-    if (code != RETRO_IO && code != RETRO_USAGE && (fsync(fd) || fstat(fd, &st)))
-        code = fail(RETRO_IO, "cannot write %s: %s", path, strerror(errno));
-    close(fd);
-    if ((code == RETRO_IO || code == RETRO_USAGE) && S_ISREG(st.st_mode))
-        unlink(path);
-    else if (S_ISREG(st.st_mode))
-        note("%s: %zu bytes, %s: %lld bytes", args->path, in.length, path, (long long)st.st_size);
+        code = check_output(args, path, &exists);
+    if (code == RETRO_OK)
+        code = write_output(args, path, &in, way, exists);
     buffer_free(&in);
     return code;
 }
 
 static int compress(const struct compress_args *args, const struct buffer *in, int fd)
 {
-    if (zlog_is(in->data, in->length))
-        return fail(RETRO_USAGE, "%s is compressed already", args->path);
     return zlog_compress(args->path, in->data, in->length, fd, args->level);
 }
 
@@ -110,8 +139,6 @@ static int decompress(const struct compress_args *args, const struct buffer *in,
 {
     struct zlog_result result;
 
-    if (!zlog_is(in->data, in->length))
-        return fail(RETRO_USAGE, "%s is not compressed", args->path);
     int code = zlog_expand(args->path, in->data, in->length, fd, &result);
     if (code != RETRO_OK)
         return code;
@@ -135,7 +162,7 @@ int command_compress(int argc, char **argv)
     if (argp_parse(&argp, argc, argv, 0, NULL, &args))
         return RETRO_USAGE;
     char *path = args.output ? xprintf("%s", args.output) : xprintf("%s%s", args.path, SUFFIX);
-    int code = convert_file(&args, path, compress);
+    int code = convert_file(&args, path, &(struct way){false, compress});
     free(path);
     return code;
 }
@@ -158,7 +185,7 @@ int command_decompress(int argc, char **argv)
         .args_doc = "LOG.zst",
         .doc =
             "Expands a compressed log: for boot modules, and for collect --append. Of one that was cut off "
-            "or damaged comes what its whole frames before that hold.",
+            "or damaged comes what its whole frames before that hold, but not over a file that is there.",
     };
     struct compress_args args = {.level = ZLOG_LEVEL};
 
@@ -167,7 +194,7 @@ int command_decompress(int argc, char **argv)
     char *path = args.output ? xprintf("%s", args.output) : plain_name(args.path);
     if (!path)
         return fail(RETRO_USAGE, "%s does not end with %s: say where it goes by -o", args.path, SUFFIX);
-    int code = convert_file(&args, path, decompress);
+    int code = convert_file(&args, path, &(struct way){true, decompress});
     free(path);
     return code;
 }
