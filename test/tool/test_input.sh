@@ -68,6 +68,9 @@ while termios.tcgetattr(slave)[3] & termios.ICANON and time.time() < deadline:
     time.sleep(0.02)
 assert not termios.tcgetattr(slave)[3] & (termios.ICANON | termios.ECHO | termios.ISIG), "not raw"
 os.write(master, keys)
+if end == "later":
+    time.sleep(0.5)
+    os.write(master, b"\1x")
 if end.startswith("SIG"):
     time.sleep(0.5)
     child.send_signal(getattr(signal, end))
@@ -75,8 +78,11 @@ code = child.wait(20)
 assert termios.tcgetattr(slave) == before, "the terminal is not as it was"
 sys.exit(code if code >= 0 else 128 - code)
 END
+on_terminal() {
+    expect "$1" python3 "$T/typist.py" "$2" "$3" $RETRO "${@:4}"
+}
 typist() {
-    expect "$1" python3 "$T/typist.py" "$2" "$3" $RETRO collect --force -i "tcp:127.0.0.1:$port" -o "$T/c.log"
+    on_terminal "$@" collect --force -i "tcp:127.0.0.1:$port" -o "$T/c.log"
 }
 rm -f "$T/got"
 given
@@ -92,4 +98,16 @@ done
 for signal in HUP:129 QUIT:131 ABRT:134; do
     given
     typist "${signal#*:}" "SIG${signal%:*}" 'abc'
+done
+
+# Keys that nobody takes, even more of them than are kept, do not keep Ctrl-A x from being seen.
+for keys in a "$(printf '%6000s' '' | tr ' ' b)"; do
+    on_terminal 11 later "$keys" collect --force -i listen:0 -o "$T/c.log"
+done
+
+# What ends the program while there is no collection yet puts the terminal back, too.
+make_home
+printf '#!/bin/sh\nexec sleep 5\n' >"$home/tools/mkiso"
+for signal in TERM:143 INT:130; do
+    on_terminal "${signal#*:}" "SIG${signal%:*}" a record -i --home "$home" --guest "$home/guest file=1.elf" -o "$T/d.log"
 done

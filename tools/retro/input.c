@@ -17,8 +17,10 @@ enum { CTRL_A = 1 };
 static struct termios terminal_saved;
 static volatile sig_atomic_t terminal_raw;
 
-/* Signals that end the program without another word; SIGINT and SIGTERM end the collection in order. */
-static const int deadly[] = {SIGHUP, SIGQUIT, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM, SIGPIPE};
+/* Signals that end the program without another word; but during a collection SIGINT and SIGTERM end that in
+ * order. */
+static const int deadly[] = {SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGSEGV, SIGBUS,
+                             SIGFPE, SIGILL, SIGALRM, SIGPIPE, SIGTERM};
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -127,43 +129,53 @@ void input_take(struct input *in, const struct link *link, const uint8_t *payloa
 
 bool input_wants(const struct input *in)
 {
-    /* A terminal is read early, or nobody could leave a guest that takes nothing. */
-    return in->fd >= 0 && in->begin == in->end && (in->terminal || link_outbox_room(&in->outbox));
+    /* A terminal is always read, or nobody could leave a guest that takes nothing. */
+    return in->fd >= 0 && (in->terminal || (in->begin == in->end && link_outbox_room(&in->outbox)));
 }
 
 /* Takes the keys that are meant for us out of what was typed; the number of bytes that are left. */
-static size_t filter_keys(struct input *in, size_t length)
+static size_t filter_keys(struct input *in, uint8_t *keys, size_t length)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < length && !in->left; i++) {
-        uint8_t key = in->bytes[i];
+        uint8_t key = keys[i];
         if (in->escape) {
             in->escape = false;
             in->left = key == 'x' || key == 'X';
             if (key == CTRL_A)
-                in->bytes[kept++] = key;
+                keys[kept++] = key;
         } else if (key == CTRL_A) {
             in->escape = true;
         } else {
-            in->bytes[kept++] = key;
+            keys[kept++] = key;
         }
     }
     return kept;
 }
 
+/* Behind what waits already. Only a terminal can bring more than there is room for: then keys are lost. */
+static void add_bytes(struct input *in, const uint8_t *bytes, size_t length)
+{
+    memmove(in->bytes, in->bytes + in->begin, in->end - in->begin);
+    in->end -= in->begin;
+    in->begin = 0;
+    length = MIN(length, sizeof in->bytes - in->end);
+    memcpy(in->bytes + in->end, bytes, length);
+    in->end += length;
+}
+
 void input_read(struct input *in)
 {
-    ssize_t n = read(in->fd, in->bytes, sizeof in->bytes);
+    uint8_t fresh[INPUT_BUFFER];
+    ssize_t n = read(in->fd, fresh, sizeof fresh);
 
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return;
     if (n < 0)
         give_up(in, "cannot read");
-    in->begin = 0;
-    in->end = n > 0 ? (size_t)n : 0;
-    if (in->terminal)
-        in->end = filter_keys(in, in->end);
+    if (n > 0)
+        add_bytes(in, fresh, in->terminal ? filter_keys(in, fresh, (size_t)n) : (size_t)n);
     if (n <= 0 && in->terminal)
         in->left = true; /* the terminal is gone */
     if (n <= 0) {
