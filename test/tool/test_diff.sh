@@ -84,6 +84,30 @@ expect 0 $RETRO diff "$T/cut.log" "$T/cut.log"
 cp "$T/a.log" "$T/harmed.log"
 printf '\377\377\377' | dd of="$T/harmed.log" bs=1 seek=3000 conv=notrunc 2>/dev/null
 expect 3 $RETRO diff "$T/a.log" "$T/harmed.log"
+{ cat "$T/a.log"; echo rubbish; } >"$T/longer.log"
+expect 3 $RETRO diff "$T/a.log" "$T/longer.log"
+expect 3 $RETRO diff "$T/longer.log" "$T/longer.log"
+$RETRO compress "$T/a.log" 2>/dev/null
+echo rubbish >>"$T/a.log.zst"
+expect 3 $RETRO diff "$T/a.log" "$T/a.log.zst"
+expect 3 $RETRO diff --json "$T/a.log.zst" "$T/a.log.zst"
+said out '"equal":false'
+# A record that does not decode, in a sound block: nothing behind it is read.
+python3 - "$T/a.log" "$T/record.log" <<'END'
+import sys
+sys.path.insert(0, "test/tool")
+import harm
+blocks = harm.split(open(sys.argv[1], "rb").read())
+victim = [i for i, rest in enumerate(blocks) if rest[0] == 2][1]
+kind, flags, payload = blocks[victim]
+blocks[victim] = (kind, flags, payload[:-1])
+open(sys.argv[2], "wb").write(harm.join(blocks))
+END
+expect 3 $RETRO verify "$T/record.log"
+cp "$T/err" "$T/verify"
+expect 3 $RETRO diff "$T/record.log" "$T/a.log"
+said out 'A: nothing more, the log is damaged'
+head -n 1 "$T/verify" | cmp - <(head -n 1 "$T/err")
 expect 8 $RETRO diff "$T/a.log" "$T/none.log"
 expect 1 $RETRO diff "$T/a.log"
 expect 1 $RETRO diff "$T/a.log" "$T/a.log" "$T/a.log"

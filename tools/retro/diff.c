@@ -277,11 +277,8 @@ static int judge(struct diff *d)
 
     for (unsigned i = 0; i < 2 && code != RETRO_DAMAGED; i++) {
         struct diff_side *s = &d->side[i];
-        if (s->status == LOG_ERROR)
-            code = logmap_report(&s->map, s->path, &s->reader, s->status);
-        else if (s->bad_record)
-            code = fail(RETRO_DAMAGED, "%s: %s at offset %" PRIu64, s->path, log_error_text(s->it.error),
-                        s->it.offset);
+        if (s->whole_status == LOG_ERROR || s->map.damaged)
+            code = logmap_report(&s->map, s->path, &s->whole, s->whole_status);
     }
     if (code != RETRO_OK)
         return code;

@@ -29,14 +29,16 @@ enum diff_kind {
 struct diff_side {
     const char *path;
     struct logmap map;
+    struct log_reader whole;      /* read to the end of the file or to what is damaged */
+    enum log_status whole_status; /* how that ended */
     struct rec_header header;
     struct log_reader reader;
     enum log_status status; /* LOG_BLOCK while there may be more */
     struct log_block block;
     struct log_commits it;
     bool in_block;
-    bool bad_record;
-    uint64_t seq; /* of `commit`; 0: there is no more */
+    bool bad_record; /* in `block`: nothing behind it is read */
+    uint64_t seq;    /* of `commit`; 0: there is no more */
     struct rec_commit commit;
     uint64_t last_rip[MAX_VCPUS], last_seq[MAX_VCPUS]; /* of each vCPU's last position; seq 0: none */
     struct buffer console;                             /* all of it */

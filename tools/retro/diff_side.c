@@ -37,7 +37,7 @@ bool diff_next(struct diff_side *s)
 
     remember_position(s);
     s->seq = 0;
-    while (s->status == LOG_BLOCK) {
+    while (s->status == LOG_BLOCK && !s->bad_record) {
         if (!s->in_block) {
             next_block(s);
             continue;
@@ -59,13 +59,11 @@ bool diff_next(struct diff_side *s)
 
 int diff_open(struct diff_side *s, const char *path)
 {
-    enum log_status status;
-
     *s = (struct diff_side){.path = path, .status = LOG_BLOCK};
     int code = logmap_open(&s->map, path);
     if (code == RETRO_OK)
-        code = logmap_header(&s->map, path, &s->reader, &status);
-    s->header = s->reader.header;
+        code = logmap_header(&s->map, path, &s->whole, &s->whole_status);
+    s->header = s->whole.header;
     log_reader_init(&s->reader);
     return code;
 }
