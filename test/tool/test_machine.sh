@@ -105,6 +105,17 @@ python3 -c 'import json,sys; o=json.load(open(sys.argv[1])); assert o["counters"
 FAKE_WORDS="report=1 end=none"
 expect 0 retro run
 
+# soak: an older log is not touched; where no round fails, none stays.
+FAKE_WORDS="report=1"
+echo older >"$T/s.log"
+expect 1 retro soak --count 1 -o "$T/s.log"
+said err 's.log exists'
+[ "$(cat "$T/s.log")" = older ]
+rm "$T/s.log"
+FAKE_WORDS="commits=100 exit=7"
+expect 5 retro soak --count 1 -o "$T/s.log"
+expect 0 $RETRO verify "$T/s.log"
+
 # ^C ends the emulator too, and nothing stays behind.
 FAKE_WORDS="commits=20000 rate=20000"
 retro record -o "$T/c.log" >/dev/null 2>&1 &

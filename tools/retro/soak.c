@@ -87,6 +87,20 @@ static char *with_limits(const struct soak_args *args)
     return words;
 }
 
+/* Of a round that failed earlier nothing is overwritten; -1 after a message, with errno set. */
+static int open_log(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    int error = errno;
+
+    if (fd < 0 && error == EEXIST)
+        note("%s exists: say another place for a log", path);
+    else if (fd < 0)
+        note("cannot write the log %s: %s", path, strerror(error));
+    errno = error;
+    return fd;
+}
+
 static int soak(struct soak_args *args)
 {
     struct machine_job job = {.mode = "soak", .commits = ROUND_COMMITS};
@@ -97,9 +111,10 @@ static int soak(struct soak_args *args)
 
     int code = display_open(&d, !args->machine.json, args->machine.verbose, args->machine.console_file);
     if (code == RETRO_OK) {
-        fd = open(args->output, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-        code = fd < 0 ? fail(RETRO_IO, "cannot write the log %s: %s", args->output, strerror(errno))
-                      : collector_init(c, fd, args->output, 0, &d);
+        fd = open_log(args->output);
+        code = fd >= 0           ? collector_init(c, fd, args->output, 0, &d)
+               : errno == EEXIST ? RETRO_USAGE
+                                 : RETRO_IO;
     }
     if (code != RETRO_OK) {
         free(words);
@@ -123,7 +138,7 @@ static int soak(struct soak_args *args)
 int command_soak(int argc, char **argv)
 {
     static const struct argp_option options[] = {
-        {"output", 'o', "LOG", 0, "Where the log of a round that fails goes", 0},
+        {"output", 'o', "LOG", 0, "Where the log of a round that fails goes: a new file", 0},
         {"count", OPTION_COUNT, "N", 0, "End after N rounds", 0},
         {"seconds", OPTION_SECONDS, "N", 0, "Begin no round after N seconds of the machine's time", 0},
         {0}};
