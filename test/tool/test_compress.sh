@@ -60,6 +60,8 @@ for look in verify info stats console "dump --from 1 --to 2"; do
     # shellcheck disable=SC2086 # words
     expect 3 $RETRO $look "$T/longer.zst"
 done
+expect 3 $RETRO info --json "$T/longer.zst"
+said out '"state":"damaged"'
 for seed in 1 2 3 4 5 6 7 8; do
     python3 - "$T/a.log.zst" "$T/random.zst" $seed <<'END'
 import random, sys

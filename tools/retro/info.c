@@ -162,10 +162,10 @@ static void print_info_json(const struct log_reader *r, enum log_status status, 
     json_object_set_new(o, "file_bytes", json_integer((json_int_t)m->file_size));
     json_object_set_new(o, "usable_bytes", json_integer((json_int_t)r->offset));
     json_object_set_new(o, "state",
-                        json_string(status == LOG_ERROR ? "damaged"
-                                    : r->complete       ? "complete"
-                                    : r->aborted        ? "aborted"
-                                                        : "cut off"));
+                        json_string(status == LOG_ERROR || m->damaged ? "damaged"
+                                    : r->complete                     ? "complete"
+                                    : r->aborted                      ? "aborted"
+                                                                      : "cut off"));
     json_object_set_new(o, "blocks", json_integer((json_int_t)t->blocks));
     json_object_set_new(o, "commits", json_integer((json_int_t)(r->next - 1)));
     for (unsigned i = 0; i < r->header.vcpus; i++)
