@@ -83,9 +83,12 @@ int symbols_open(struct symbols *s, const char *path)
     if (memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_ident[EI_CLASS] != ELFCLASS64 ||
         head.e_ident[EI_DATA] != ELFDATA2LSB || (head.e_shnum && head.e_shentsize != sizeof section))
         return fail(RETRO_USAGE, "%s is no ELF64 file", path);
+    /* A file has one such table; many in one place would only need memory. */
     for (uint64_t i = 0; i < head.e_shnum; i++) {
-        if (read_section(s, &head, i, &section) && section.sh_type == SHT_SYMTAB)
+        if (read_section(s, &head, i, &section) && section.sh_type == SHT_SYMTAB) {
             read_table(s, &head, &section);
+            break;
+        }
     }
     if (s->count)
         qsort(s->list, s->count, sizeof *s->list, by_address);
