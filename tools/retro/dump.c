@@ -296,8 +296,8 @@ static void print_detail_json(struct log_detail *detail)
         json_object_set_new(digests, detail_part_name(i), json_hex(detail->state.part[i]));
     while (log_detail_page(detail, &page))
         json_array_append_new(pages, json_of_detail_page(&page));
-    json_print(json_pack("{s:s, s:I, s:I, s:o, s:o, s:I, s:o}", "kind", "detail", "seq",
-                         (json_int_t)detail->seq, "vcpu", (json_int_t)detail->vcpu, "registers", registers,
+    json_print(json_pack("{s:s, s:o, s:I, s:o, s:o, s:I, s:o}", "kind", "detail", "seq",
+                         json_u64(detail->seq), "vcpu", (json_int_t)detail->vcpu, "registers", registers,
                          "digests", digests, "changed_pages", (json_int_t)detail->changed, "pages", pages));
 }
 
