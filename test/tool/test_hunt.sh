@@ -16,6 +16,7 @@ cat >"$home/seeds" <<'END'
 6 sleep
 7 commits=50 lost=0
 9 die
+10 status=bad-guest end=none cut=1
 END
 
 # Until the console matches: the log of that seed is kept, and all before it is counted.
@@ -46,6 +47,18 @@ said err 'seed 3,'
 expect 0 retro hunt --tries 2 --seed 5 --timeout 1 --end timeout -o "$T/a.log"
 said err 'seed 6,'
 
+# What a stopped recording lacks is nothing that does not match, unless its end is wanted.
+expect 12 retro hunt --tries 1 --seed 6 --timeout 1 --no-match 'lost' -o "$T/b.log"
+[ ! -e "$T/b.log" ]
+expect 0 retro hunt --tries 1 --seed 6 --timeout 1 --no-match 'lost' --end timeout -o "$T/b.log"
+rm "$T/b.log"
+
+# Expressions that match nothing at all find it everywhere, up to the console's last byte and not behind.
+for show in 'x*' '$' '^'; do
+    expect 0 retro hunt --tries 1 --show "$show"
+    said out '^ +1 +1 +$'
+done
+
 # Not found; nothing looked for; side by side, each seed once.
 rm "$T/a.log"
 expect 12 retro hunt --tries 2 --match 'lost [1-9]' -o "$T/a.log"
@@ -65,11 +78,19 @@ $RETRO console "$T/a.log" | grep -q 'lost [1-9]'
 expect 9 retro hunt --tries 1 --seed 9 --match x -o "$T/b.log"
 said err 'no such model'
 said err 'seed 9 failed'
+expect 5 retro hunt --tries 1 --seed 10 --match x -o "$T/b.log"
+said err 'seed 10 failed'
+for end in exit bad1 times ''; do
+    expect 1 retro hunt --tries 1 --end "$end" -o "$T/b.log"
+done
 expect 1 retro hunt --tries 1 --match '(' -o "$T/b.log"
 expect 1 retro hunt --match x -o "$T/b.log"
 expect 1 retro hunt --tries 1 --match x
 expect 1 retro hunt --tries 1 --match x --no-match y -o "$T/b.log"
 expect 8 retro hunt --tries 3 --match 'lost 17' -o "$T/none/b.log"
+lacks err 'found after'
+expect 8 retro hunt --tries 3 --match 'lost 17' --json -o "$T/none/b.log"
+said out '"found":false'
 
 # ^C and a kill end emulators, too.
 retro hunt --tries 4 --seed 6 --match x -o "$T/b.log" >/dev/null 2>&1 &
@@ -84,4 +105,17 @@ wait $hunt || code=$?
 gone() {
     [ -z "$(pgrep -f "$T/tmp")" ]
 }
+wait_for gone
+
+# A try leaves nothing to the next one; and one that still makes its image ends at once, too.
+cp "$home/tools/emulate" "$T/emulate"
+sed -i '2i ls "${TMPDIR%/*}" >"${0%/*}/../listing"' "$home/tools/emulate"
+expect 0 retro hunt --tries 3 --match 'lost 17' -o "$T/b.log"
+cp "$home/listing" "$T/out"
+said out '^2\.out$'
+lacks out '^[01]\.(out|rvlog)$'
+printf '#!/bin/sh\nexec sleep 60\n' >"$home/tools/mkiso"
+SECONDS=0
+expect 11 timeout --preserve-status -s INT 1 "$RETRO" hunt --home "$home" --guest "$home/guest file=1.elf" --tries 4 --match x -o "$T/b.log"
+[ $SECONDS -lt 8 ]
 wait_for gone

@@ -22,6 +22,9 @@ enum { POLL_MS = 50, MATCH_MAX = 200 };
 
 static const double PROGRESS_SECONDS = 10;
 
+/* Ends that --end names beside exit statuses and outcomes: every one but exit 0, and none in time. */
+static const char BAD[] = "bad", TIMEOUT[] = "timeout";
+
 struct hunt_args {
     struct machine_options machine;
     const char *output, *match, *no_match, *end, *show;
@@ -50,6 +53,17 @@ static void on_signal(int number)
     interrupted = 1;
 }
 
+static bool is_end_name(const char *text)
+{
+    uint64_t status;
+
+    for (unsigned i = 0; i < REC_OUTCOME_COUNT; i++) {
+        if (i != REC_OUTCOME_EXIT && strcmp(text, outcome_name(i)) == 0)
+            return true;
+    }
+    return strcmp(text, BAD) == 0 || strcmp(text, TIMEOUT) == 0 || parse_number(text, 0, UINT32_MAX, &status);
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct hunt_args *args = state->input;
@@ -69,6 +83,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         args->no_match = arg;
         return 0;
     case OPTION_END:
+        if (!is_end_name(arg))
+            argp_error(state, "--end: '%s' is no end of a guest", arg);
         args->end = arg;
         return 0;
     case OPTION_SHOW:
@@ -125,7 +141,7 @@ static int compile(regex_t *to, const char *text, bool *has)
 static char *end_of(const struct log_reader *r, int code)
 {
     if (code == RETRO_TIMEOUT)
-        return xprintf("timeout");
+        return xprintf("%s", TIMEOUT);
     if (!r->complete)
         return NULL;
     if (r->trailer.outcome == REC_OUTCOME_EXIT)
@@ -138,7 +154,7 @@ static bool end_is(const char *end, const char *wanted)
 {
     uint64_t status;
 
-    if (strcmp(wanted, "bad") == 0)
+    if (strcmp(wanted, BAD) == 0)
         return strcmp(end, "exit 0") != 0;
     if (parse_number(wanted, 0, UINT32_MAX, &status)) {
         char *text = xprintf("exit %" PRIu64, status);
@@ -161,8 +177,11 @@ static void count_matches(struct hunt *h, const char *console, uint64_t seed)
         char *text = xprintf("%.*s", (int)MIN(which.rm_eo - which.rm_so, MATCH_MAX), console + which.rm_so);
         tally_add(&own, text, seed);
         free(text);
-        flags = m[0].rm_eo > 0 && console[m[0].rm_eo - 1] == '\n' ? 0 : REG_NOTBOL;
-        console += m[0].rm_eo > m[0].rm_so ? m[0].rm_eo : m[0].rm_eo + 1;
+        console += m[0].rm_eo;
+        /* Behind an empty match the search goes on a byte further, if there is one. */
+        if (m[0].rm_eo == m[0].rm_so && !*console++)
+            break;
+        flags = console[-1] == '\n' ? 0 : REG_NOTBOL;
     }
     for (size_t i = 0; i < own.count; i++)
         tally_add(&h->shown, own.rows[i].text, seed);
@@ -187,6 +206,9 @@ static bool is_wanted(const struct hunt *h, const char *console, const char *end
     const struct hunt_args *args = h->args;
     bool wanted = h->has_match || args->end;
 
+    /* What is missing from the console of one that was stopped might still have come. */
+    if (args->no_match && !args->end && strcmp(end, TIMEOUT) == 0)
+        return false;
     if (h->has_match)
         wanted &= (regexec(&h->match, console, 0, NULL, 0) == 0) == (args->match != NULL);
     if (args->end)
@@ -227,8 +249,8 @@ static int judge(struct hunt *h, struct hunt_try *try, int code)
     }
     if (!end) {
         hunt_print_output(&h->pool, try);
-        return fail(code == RETRO_OK || code == RETRO_GUEST ? RETRO_INCOMPLETE : code,
-                    "the recording with seed %" PRIu64 " failed", try->seed);
+        return fail(code == RETRO_OK ? RETRO_INCOMPLETE : code, "the recording with seed %" PRIu64 " failed",
+                    try->seed);
     }
     buffer_add(&console, "", 1);
     h->done++;
@@ -237,9 +259,9 @@ static int judge(struct hunt *h, struct hunt_try *try, int code)
         count_matches(h, (const char *)console.data, try->seed);
     code = RETRO_OK;
     if (!h->found && is_wanted(h, (const char *)console.data, end)) {
-        h->found = true;
-        h->hit = *try;
         code = keep_log(try->log, h->args->output);
+        h->found = code == RETRO_OK;
+        h->hit = *try;
     }
     free(end);
     buffer_free(&console);
@@ -293,7 +315,7 @@ static int run_hunt(struct hunt *h)
             break;
         if ((ended = hunt_pool_take(&h->pool, &try)) >= 0) {
             code = judge(h, &try, ended);
-            hunt_try_drop(&try);
+            hunt_try_drop(&h->pool, &try);
         } else {
             nanosleep(&pause, NULL);
         }
@@ -408,7 +430,8 @@ int command_hunt(int argc, char **argv)
         {"match", OPTION_MATCH, "REGEX", 0, "Hunt until the console matches", 0},
         {"no-match", OPTION_NO_MATCH, "REGEX", 0, "Hunt until the console does not match", 0},
         {"end", OPTION_END, "END", 0,
-         "Hunt until the guest ends so: an exit status, bad (all but 0), shutdown, halted, refused, timeout",
+         "Hunt until the guest ends so: an exit status, bad (all but 0), shutdown, halted, refused, limit, "
+         "timeout",
          0},
         {"show", OPTION_SHOW, "REGEX", 0,
          "Count what of the console matches this, its first group if it has one (the regular expression "

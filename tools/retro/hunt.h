@@ -43,8 +43,8 @@ bool hunt_pool_is_empty(const struct hunt_pool *pool);
 /* Prints the last lines that the recording said. */
 void hunt_print_output(const struct hunt_pool *pool, const struct hunt_try *try);
 /* Removes what the try has left. */
-void hunt_try_drop(struct hunt_try *try);
-/* Ends what runs, removes the directory. */
+void hunt_try_drop(const struct hunt_pool *pool, struct hunt_try *try);
+/* Ends what runs, within some seconds, and removes the directory. */
 void hunt_pool_close(struct hunt_pool *pool);
 
 /* How often what came. */

@@ -13,9 +13,13 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { OUTPUT_TAIL = 1500 };
+
+/* A recording that is told to end needs at most some 7 seconds for its emulator. */
+static const double CLOSE_SECONDS = 10;
 
 int hunt_pool_open(struct hunt_pool *pool, unsigned count)
 {
@@ -39,6 +43,10 @@ static char *output_path(const struct hunt_pool *pool, const struct hunt_try *tr
 /* Child side. The user sees the hunt, not its recordings. */
 static void record(const struct hunt_pool *pool, struct machine_options o, const struct hunt_try *try)
 {
+    /* Until the recording has handlers of its own: the hunt's would only set its flag. */
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+
     char *output = output_path(pool, try);
     int out = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -128,26 +136,45 @@ void hunt_print_output(const struct hunt_pool *pool, const struct hunt_try *try)
     free(path);
 }
 
-void hunt_try_drop(struct hunt_try *try)
+void hunt_try_drop(const struct hunt_pool *pool, struct hunt_try *try)
 {
+    char *output = output_path(pool, try);
+
+    unlink(output);
+    free(output);
     unlink(try->log);
     free(try->log);
     try->log = NULL;
 }
 
+/* Waits for a recording that has been told to end, and kills it where the time is up. */
+static void reap(pid_t pid, double deadline)
+{
+    const struct timespec pause = {0, 20 * 1000000};
+    pid_t ended;
+
+    while ((ended = waitpid(pid, NULL, WNOHANG)) == 0 && now() < deadline)
+        nanosleep(&pause, NULL);
+    if (ended != 0)
+        return;
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
 void hunt_pool_close(struct hunt_pool *pool)
 {
+    double deadline = now() + CLOSE_SECONDS;
+
     for (unsigned i = 0; i < pool->count; i++) {
         if (pool->jobs[i].pid)
             kill(pool->jobs[i].pid, SIGTERM);
     }
     for (unsigned i = 0; i < pool->count; i++) {
         struct hunt_job *job = &pool->jobs[i];
-        int status;
         if (!job->pid)
             continue;
-        while (waitpid(job->pid, &status, 0) < 0 && errno == EINTR)
-            ;
+        reap(job->pid, deadline);
         free(job->try.log);
         job->pid = 0;
     }
