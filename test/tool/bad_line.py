@@ -15,6 +15,7 @@ import time
 PIECE = 4096
 LATE = 0.02  # of the pieces
 LATE_SECONDS = 0.3
+MACHINE_SECONDS = 120  # until the machine has connected
 
 
 class Direction:
@@ -120,6 +121,7 @@ def main():
     seed, harm = int(sys.argv[1]), int(sys.argv[2])
     first, door = listener(), listener()
     print(first.getsockname()[1], door.getsockname()[1], flush=True)
+    first.settimeout(MACHINE_SECONDS)
     machine = first.accept()[0]
     up, down = Direction(2 * seed, harm), Direction(2 * seed + 1, harm)
     serve(machine, door, up, down)

@@ -44,7 +44,7 @@ expect 0 retro hunt --tries 8 --end bad -o "$T/a.log"
 said err 'seed 3,'
 expect 0 retro hunt --tries 8 --seed 2 --no-match 'lost 0' -o "$T/a.log"
 said err 'seed 3,'
-expect 0 retro hunt --tries 2 --seed 5 --timeout 1 --end timeout -o "$T/a.log"
+expect 0 retro hunt --tries 2 --seed 5 --timeout 5 --end timeout -o "$T/a.log"
 said err 'seed 6,'
 
 # What a stopped recording lacks is nothing that does not match, unless its end is wanted.
