@@ -91,8 +91,11 @@ class Test:
         with open(self.path("output"), "a", encoding="utf-8") as file:
             file.write("$ %s\n%s(exit code %d)\n" % (self.command, self.said, self.code))
 
-    def retro(self, verb, words, arguments):
-        """Runs retro; `words` are those behind the step's name. Its verdict is returned as a dictionary."""
+    def retro(self, verb, words, arguments, boots=1):
+        """
+        Runs retro, which has the time for so many boots; `words` are those behind the step's name. Its verdict is returned
+        as a dictionary.
+        """
         self.runs += 1
         options = {"guest": self.entry.guest, "broken": None, "emulator": None, "machine-mem": None, "input": None}
         further = []
@@ -117,7 +120,7 @@ class Test:
             command += ["--input", self.write_input(int(options["input"]))]
         if further:
             command += ["--hv", " ".join(further)]
-        self.call(command + arguments, self.limit + GRACE)
+        self.call(command + arguments, self.limit * boots + GRACE)
         for line in self.said.splitlines():
             if line.startswith("{"):
                 return json.loads(line)
@@ -143,7 +146,7 @@ def check_output(test, may_fail):
     entry = test.entry
     if entry.words == "-":
         checked = subprocess.run(["guest-images/check-output", entry.guest, str(entry.vcpus), test.console, "sc"],
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=GRACE, check=False)
         require(checked.returncode == 0, "the guest's output is wrong: " + checked.stdout.strip())
         return
     lines = read(test.console).split("\n")
@@ -192,8 +195,17 @@ def step_record(test, words, may_fail):
     elif os.path.exists(log):
         code = test.code
         complete = subprocess.run([test.tools.retro, "verify", log], stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.DEVNULL, check=False).returncode == 0
+                                  stderr=subprocess.DEVNULL, timeout=GRACE, check=False).returncode == 0
         require(not complete or code == 5, "a recording that failed with %d left a complete log" % code)
+
+
+def console_of(test, log):
+    """The console that a log holds is the test's from here on."""
+    test.call([test.tools.retro, "console", log], GRACE)
+    require(test.code == 0, "retro console refuses the log")
+    test.console = test.path("console-of-log")
+    with open(test.console, "w", encoding="utf-8", newline="") as file:
+        file.write(test.said)
 
 
 def step_hunt(test, words, _):
@@ -206,16 +218,13 @@ def step_hunt(test, words, _):
         else:
             further.append(word)
     verdict = test.retro("hunt", further, test.machine() + ["--match", options["match"], "--tries", options["tries"],
-                                                            "--output", log])
+                                                            "--output", log], int(options["tries"]))
     if test.code != 0:
         return
     require(verdict["found"] and sum(end["count"] for end in verdict["ends"]) == verdict["recordings"],
             "the hunt's table does not add up")
-    test.call([test.tools.retro, "console", log], GRACE)
+    console_of(test, log)
     require(re.search(options["match"], test.said), "what was found does not match")
-    test.console = test.path("console-hunted")
-    with open(test.console, "w", encoding="utf-8", newline="") as file:
-        file.write(test.said)
     test.logs.append(log)
 
 
@@ -269,48 +278,67 @@ def collect_over(test, port, log, size):
         return collector.returncode
 
 
+def collect_with_kills(test, port, log, kills):
+    """Collectors one after the other, of which so many are killed. The last one's exit code, and the log's sizes in between."""
+    dice = random.Random(kills)
+    sizes = [0]
+    for kill in range(kills + 1):
+        code = collect_over(test, port, log, sizes[-1] + dice.randint(1, KILL_STEP) if kill < kills else None)
+        sizes.append(size_of(log))
+        require(sizes[-1] >= sizes[-2], "a collector that went on left a shorter log: %s" % sizes)
+        require(code is None or kill == kills, "the recording ended before its collectors were killed")
+    return code, sizes
+
+
+def record_over(test, line, iso, kills):
+    """A machine at one end of this line, collectors at the other: what collect_with_kills() returns."""
+    log = test.path("%d.rvlog" % (len(test.logs) + 1))
+    ports = line.stdout.readline().split()
+    require(len(ports) == 2, "the line does not start")
+    emulator = subprocess.Popen(["tools/emulate", "bochs", "--iso", iso, "--cpus", str(test.entry.vcpus + 1), "--mem", "256",
+                                 "--timeout", str(test.limit), "--serial", "client:" + ports[0]],
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return collect_with_kills(test, ports[1], log, kills)
+    finally:
+        emulator.terminate()
+        emulator.wait()
+
+
 def step_line(test, words, _):
     """
     A recording over a line that loses, doubles and changes HARM of 100,000 bytes in both directions: line+HARM+KILLS. Its
     collector is killed KILLS times, anywhere in the log, and another one goes on.
     """
     harm, kills = int(words[0]), int(words[1])
-    dice = random.Random(harm + kills)
     log, iso = test.path("%d.rvlog" % (len(test.logs) + 1)), test.path("line.iso")
     options = "mode=record mem=%s vcpus=%d log=serial end=bochs" % (test.entry.memory, test.entry.vcpus)
     guest = test.guest() + "=guest" + ("" if test.entry.words == "-" else " " + test.entry.words)
     test.call(["tools/mkiso", iso, " ".join([options] + words[2:]), guest], GRACE)
     require(test.code == 0, "tools/mkiso failed")
     with subprocess.Popen(["test/tool/bad_line.py", "1", str(harm)], stdout=subprocess.PIPE, text=True) as line:
-        machine_port, collector_port = line.stdout.readline().split()
-        emulator = subprocess.Popen(["tools/emulate", "bochs", "--iso", iso, "--cpus", str(test.entry.vcpus + 1), "--mem", "256",
-                                     "--timeout", str(test.limit), "--serial", "client:" + machine_port],
-                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            code, sizes = None, [0]
-            while code is None:
-                code = collect_over(test, collector_port, log, sizes[-1] + dice.randint(1, KILL_STEP) if kills > 0 else None)
-                kills -= 1
-                sizes.append(size_of(log))
-                require(sizes[-1] >= sizes[-2], "a collector that went on left a shorter log: %s" % sizes)
+            code, sizes = record_over(test, line, iso, kills)
+            numbers = [int(number) for number in re.findall(r"\d+", line.stdout.read())]
         finally:
-            emulator.terminate()
-            emulator.wait()
-        passed, harmed = (int(number) for number in re.findall(r"\d+", line.stdout.read()))
-    test.said = read(test.path("collected")) + "%d bytes passed, %d harmed; sizes %s\n" % (passed, harmed, sizes)
+            line.kill()
+    require(len(numbers) == 2, "the line ended without a word")
+    test.said = read(test.path("collected")) + "%d bytes passed, %d harmed; sizes %s\n" % (*numbers, sizes)
     with open(test.path("output"), "a", encoding="utf-8") as file:
         file.write(test.said)
-    require(kills < 0, "the recording ended before its collectors were killed")
-    require(harmed > 0 or not harm, "the line harmed nothing")
+    require(code == 0, "the last collector's exit code is %d" % code)
+    require(numbers[1] > 0 or not harm, "the line harmed nothing")
     test.call([test.tools.retro, "verify", log], GRACE)
     require(test.code == 0, "the log is not whole")
+    console_of(test, log)
+    check_output(test, False)
     check_readers(test, log)
     test.logs.append(log)
 
 
 def step_replay(test, words, _):
     recorded = test.path("console-recorded")
-    if not words and test.entry.steps[0].startswith("record") and not os.path.exists(recorded):
+    if not words and test.entry.steps[0].startswith(("record", "line")) and not os.path.exists(recorded):
         os.link(test.console, recorded)
     verdict = test.retro("replay", words, [test.logs[-1]])
     if test.code == 0:
@@ -389,8 +417,8 @@ def harm(data, how):
         length = struct.unpack_from("<I", data, 8)[0]
         if how == "semantics":
             struct.pack_into("<I", data, HEAD + 4, 99)
-        else:  # the header ends with them: FMA (bit 2) changes, RTM (bit 6) comes
-            data[HEAD + length - 8] ^= 0x44
+        else:  # the header ends with them and a byte, the branch event: FMA (bit 2) changes, RTM (bit 6) comes
+            data[HEAD + length - 9] ^= 0x44
         struct.pack_into("<I", data, HEAD + length, crc32c(data[:HEAD + length]))
     elif how == "garbage":
         data = bytearray(os.urandom(5000))
