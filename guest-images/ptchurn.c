@@ -322,7 +322,7 @@ static void make_tables(void)
         pages.entry[PAGES + i] = (uintptr_t)frame_of(FRAMES + i) | PTE_PRESENT | PTE_WRITE;
     directory.entry[0] = (uintptr_t)&pages | PTE_PRESENT | PTE_WRITE;
     pointers.entry[0] = (uintptr_t)&directory | PTE_PRESENT | PTE_WRITE;
-    memcpy(&top, &cr3, sizeof(top));
+    top = (struct table *)cr3;
     top->entry[1] = (uintptr_t)&pointers | PTE_PRESENT | PTE_WRITE;
 }
 

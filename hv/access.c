@@ -1,6 +1,7 @@
 #include "hv/access.h"
 
 #include "drivers/vdev/cpuid.h"
+#include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"
 #include "hv/guestmem/walk.h"
@@ -76,8 +77,12 @@ static uint8_t *writable_bytes(struct vcpu *vcpu, uint32_t gpn)
 {
     if (vcpu->vm->mode == VM_RUN)
         return vcpu->vm->run_memory + (uint64_t)gpn * PAGE_SIZE;
-    if (!view_has_copy(&vcpu->view, gpn) && view_write_fault(&vcpu->view, gpn) != VIEW_FAULT_COPIED)
-        return NULL;
+    if (!view_has_copy(&vcpu->view, gpn)) {
+        if (view_write_fault(&vcpu->view, gpn) != VIEW_FAULT_COPIED)
+            return NULL;
+        if (view_nearly_full(&vcpu->view))
+            chunk_end_soon(vcpu);
+    }
     return view_data(&vcpu->view, gpn);
 }
 
@@ -87,19 +92,25 @@ static void written(struct vcpu *vcpu, uint32_t gpn)
         ept_touch(&vcpu->ept, gpn, true);
 }
 
-/* A and D bits as the processor's walk would leave them (SDM 3A 5.8). */
-static bool mark_entries(struct vcpu *vcpu, const struct walk_page *page, bool write)
+/*
+ * A and D bits as the processor's walk would leave them (SDM 3A 5.8). First all pages are made writable, then
+ * bits are set: a chunk that is cut for want of a page must not hold half of them, or a replay would not find
+ * the place. False: there is no page; only where `set` is false.
+ */
+static bool mark_entries(struct vcpu *vcpu, const struct walk_page *page, bool write, bool set)
 {
     for (uint32_t i = 0; i < page->entries; i++) {
-        uint8_t bits = PTE_ACCESSED | (write && i + 1 == page->entries ? PTE_DIRTY : 0), now;
+        uint8_t bits = PTE_ACCESSED | (write && i + 1 == page->entries ? PTE_DIRTY : 0), now = 0;
         uint32_t gpn = (uint32_t)(page->entry[i] >> PAGE_SHIFT);
         uint8_t *bytes;
-        access_read_physical(vcpu, page->entry[i], &now, 1);
+        (void)access_read_physical(vcpu, page->entry[i], &now, 1);
         if ((now & bits) == bits)
             continue;
         bytes = writable_bytes(vcpu, gpn);
         if (!bytes)
             return false;
+        if (!set)
+            continue;
         __atomic_fetch_or(bytes + (page->entry[i] & PAGE_MASK), bits, __ATOMIC_SEQ_CST);
         written(vcpu, gpn);
     }
@@ -125,7 +136,8 @@ enum access_result access_translate(struct vcpu *vcpu, uint64_t linear, uint32_t
     span->bytes[0] = MIN(bytes, PAGE_SIZE - (uint32_t)(linear & PAGE_MASK));
     span->bytes[1] = bytes - span->bytes[0];
     for (uint32_t i = 0; i < 2 && span->bytes[i]; i++) {
-        uint64_t at = linear + (i ? span->bytes[0] : 0);
+        uint64_t next = linear + (i ? span->bytes[0] : 0);
+        uint64_t at = vmx_in_64bit_code(&vcpu->vmx) ? next : (uint32_t)next;
         enum walk_result result = walk_guest(&paging, at, access, access_read_physical, vcpu, &page[i]);
         if (result == WALK_NOT_PRESENT || result == WALK_RESERVED || result == WALK_DENIED)
             return page_fault(vcpu, at, &page[i]);
@@ -134,9 +146,11 @@ enum access_result access_translate(struct vcpu *vcpu, uint64_t linear, uint32_t
         span->gpa[i] = page[i].gpa;
     }
     for (uint32_t i = 0; i < 2 && span->bytes[i]; i++) {
-        if (!mark_entries(vcpu, &page[i], write))
+        if (!mark_entries(vcpu, &page[i], write, false))
             return ACCESS_NO_PAGE;
     }
+    for (uint32_t i = 0; i < 2 && span->bytes[i]; i++)
+        (void)mark_entries(vcpu, &page[i], write, true);
     return ACCESS_OK;
 }
 

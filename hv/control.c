@@ -175,11 +175,13 @@ static void pump_wire(struct control *c)
 
 void control_poll(struct control *c)
 {
-    move_console(c);
-    move_details(c);
-    encode_commits(c);
-    flush_in_time(c);
-    ship_log(c);
+    if (c->vm) {
+        move_console(c);
+        move_details(c);
+        encode_commits(c);
+        flush_in_time(c);
+        ship_log(c);
+    }
     if (!c->serial)
         return;
     send_messages(c);
@@ -273,6 +275,12 @@ struct control *control_create(struct uart *uart, uint64_t tsc_hz, bool serial, 
     if (serial && !start_link(c, mem))
         return NULL;
     return c;
+}
+
+void control_forget(struct control *c)
+{
+    c->vm = NULL;
+    c->details = NULL;
 }
 
 void control_begin(struct control *c, struct vm *vm, enum control_log log_to)

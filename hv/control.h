@@ -75,6 +75,10 @@ struct control {
  */
 struct control *control_create(struct uart *uart, uint64_t tsc_hz, bool serial, size_t keep, struct mem *mem);
 
+/* The guest's memory is about to be taken back: nothing of it may be touched until the next control_begin().
+ */
+void control_forget(struct control *control);
+
 /* Before a guest's vCPUs start: begins its log with a header. KEEP forgets what was kept. */
 void control_begin(struct control *control, struct vm *vm, enum control_log log_to);
 

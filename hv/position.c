@@ -348,8 +348,10 @@ enum position_result position_find(struct vcpu *vcpu)
 {
     /* The recorded chunk may have ended because there was no page for what INS found. */
     if (vcpu->state->completion.memory_bytes[0]) {
-        if (compare(vcpu) == POSITION_FOUND)
+        if (compare(vcpu) == POSITION_FOUND) {
+            vcpu->completion = vcpu->state->completion; /* it is still to be stored */
             return POSITION_FOUND;
+        }
         if (!chunk_store_input(vcpu))
             return POSITION_NO_PAGE;
     }

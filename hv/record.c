@@ -95,7 +95,8 @@ static uint32_t choose_length(struct vcpu *vcpu)
     if (deadline != VLAPIC_NEVER)
         length = MIN(length, deadline - MIN(vcpu->time_base, deadline));
     length = MAX(length, MIN(vm->chunk_min, vcpu->length));
-    return (uint32_t)MAX(length >> vcpu->vmx.timer_shift, (uint64_t)STEP_FIRST);
+    length = MAX(length >> vcpu->vmx.timer_shift, (uint64_t)STEP_FIRST);
+    return (uint32_t)MIN(length, (uint64_t)UINT32_MAX);
 }
 
 /* ---- The cut ---- */

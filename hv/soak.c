@@ -41,6 +41,7 @@ static enum machine_status run_one(struct soak *soak, const struct vm_config *co
     uint64_t deadline = rdtsc() + soak->tsc_hz * ROUND_SECONDS;
     enum machine_status status;
 
+    control_forget(soak->control);
     soak->hv->mem = soak->mark;
     status = guest_make(soak->hv, config, vm);
     if (status != MACHINE_OK)
