@@ -13,7 +13,7 @@ import sys
 import time
 
 PIECE = 4096
-LATE = 0.02  # of the pieces
+LATE_BYTES = 2000  # one of so many comes late, and all behind it
 LATE_SECONDS = 0.3
 MACHINE_SECONDS = 120  # until the machine has connected
 
@@ -47,7 +47,7 @@ class Direction:
         self.passed += len(piece)
         now = time.monotonic()
         after = max(now, self.waiting[-1][0] if self.waiting else now)
-        late = self.harm and self.random.random() < LATE
+        late = self.harm and self.random.random() < len(piece) / LATE_BYTES  # not by the piece: Bochs writes byte by byte
         self.waiting.append((after + (self.random.random() * LATE_SECONDS if late else 0), self.spoil(piece)))
 
     def take(self):
