@@ -31,7 +31,16 @@ HV_OBJ    := $(HV_SRC:%.c=$(BUILD)/hv/%.o) $(HV_ASM:%.S=$(BUILD)/hv/%.S.o)
 
 $(BUILD)/hv/%.o: %.c | $(NEWLIB_HV)/lib/libc.a
 	@mkdir -p $(@D)
-	$(HV_CC) $(HV_CFLAGS) -c $< -o $@
+	$(HV_CC) $(HV_CFLAGS) $(HV_EXTRA) -c $< -o $@
+
+# What made a log stands in its header. The file changes only where that does.
+$(BUILD)/build-id: FORCE
+	@mkdir -p $(@D)
+	@id=$$(git describe --always --dirty 2>/dev/null || echo unknown); \
+	    [ "$$(cat $@ 2>/dev/null)" = "$$id" ] || echo "$$id" >$@
+
+$(BUILD)/hv/hv/vm.o: $(BUILD)/build-id
+$(BUILD)/hv/hv/vm.o: HV_EXTRA = -DRETROVISOR_BUILD_ID="\"$$(cat $(BUILD)/build-id)\""
 
 $(BUILD)/hv/%.S.o: %.S
 	@mkdir -p $(@D)
@@ -52,7 +61,7 @@ hypervisor: $(BUILD)/retrovisor.elf ## build the hypervisor (build/retrovisor.el
 iso: $(BUILD)/retrovisor.iso ## build an ISO that boots the hypervisor alone
 
 -include $(HV_OBJ:.o=.d)
-.PHONY: hypervisor iso newlib-hv newlib-guest
+.PHONY: hypervisor iso newlib-hv newlib-guest FORCE
 
 test-start: $(BUILD)/retrovisor.elf ## boot the hypervisor alone in emulators: start-up, refusals, panics
 	@test/boot/start
