@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "guest-images/lib/guest.h"
+#include "guest-images/lib/kind.h"
 
 #define APIC_PAGE  UINT64_C(0xFEE00000)
 #define VECTOR_NMI 2
@@ -148,24 +149,12 @@ static int flood_timer(void)
 
 /* ---- */
 
-static const struct {
-    const char *name;
-    int (*run)(void);
-} kinds[] = {
+static const struct kind kinds[] = {
     {"storm", storm},         {"flood-ipi", flood_ipi},   {"flood-self", flood_self},
     {"flood-nmi", flood_nmi}, {"flood-init", flood_init}, {"flood-timer", flood_timer},
 };
 
 int main(void)
 {
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        if (arg_word("kind", kinds[i].name)) {
-            say("kind %s\n", kinds[i].name);
-            return kinds[i].run();
-        }
-    }
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        say("kind %s\n", kinds[i].name);
-    say("result: %u kinds\n", (unsigned)(sizeof(kinds) / sizeof(kinds[0])));
-    return 0;
+    return run_kind(kinds, sizeof(kinds) / sizeof(kinds[0]));
 }

@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "guest-images/lib/guest.h"
+#include "guest-images/lib/kind.h"
+#include "guest-images/lib/probe.h"
 #include "guest-images/lib/try.h"
 
 #define BEYOND_MEMORY UINT64_C(0x30000000) /* mapped, but no memory: guests of this kind have less */
 #define APIC_PAGE     UINT64_C(0xFEE00000)
-#define PROBED        UINT64_C(0x8000000000) /* beyond what the start-up library maps */
 #define NOT_CANONICAL UINT64_C(0x900000000000)
 #define PORT_EXIT     0x501u
 #define PORT_CONSOLE  0x3F8u
@@ -138,40 +139,6 @@ static int mmio(void)
 }
 
 /* ---- Page tables ---- */
-
-static uint64_t *empty_page(void)
-{
-    return memory_pages(PAGE_BYTES);
-}
-
-static void load_cr3(uint64_t value)
-{
-    __asm__ volatile("movq %0, %%cr3" : : "r"(value) : "memory");
-}
-
-#define ADDRESS_BITS UINT64_C(0x000FFFFFFFFFF000)
-
-static uint64_t *root(void)
-{
-    uint64_t cr3;
-
-    __asm__ volatile("movq %%cr3, %0" : "=r"(cr3));
-    return (uint64_t *)(uintptr_t)(cr3 & ADDRESS_BITS);
-}
-
-/* Tables that map PROBED to address 0, as far as `level` (3: PML4 entry), whose entry is `entry` instead. */
-static void probe_table(unsigned level, uint64_t entry)
-{
-    uint64_t *table = root();
-
-    for (unsigned i = 3; i > level; i--) {
-        uint64_t *next = empty_page();
-        table[i == 3] = (uintptr_t)next | PTE_PRESENT | PTE_WRITE;
-        table = next;
-    }
-    table[level == 3] = entry;
-    load_cr3((uintptr_t)root());
-}
 
 static uint32_t probe(void)
 {
@@ -320,24 +287,12 @@ static int odd_instructions(void)
 
 /* ---- */
 
-static const struct {
-    const char *name;
-    int (*run)(void);
-} kinds[] = {
+static const struct kind kinds[] = {
     {"jumps", jumps},   {"msrs", msrs},       {"ports", ports},          {"mmio", mmio},
     {"tables", tables}, {"control", control}, {"odd", odd_instructions},
 };
 
 int main(void)
 {
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        if (arg_word("kind", kinds[i].name)) {
-            say("kind %s\n", kinds[i].name);
-            return kinds[i].run();
-        }
-    }
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        say("kind %s\n", kinds[i].name);
-    say("result: %u kinds\n", (unsigned)(sizeof(kinds) / sizeof(kinds[0])));
-    return 0;
+    return run_kind(kinds, sizeof(kinds) / sizeof(kinds[0]));
 }
