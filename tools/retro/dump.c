@@ -43,16 +43,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "--vcpu: '%s' is not a number from 0 to %u", arg, MAX_VCPUS - 1);
         args->vcpu = (int)number;
         return 0;
-    case ARGP_KEY_ARG:
-        if (args->path)
-            argp_error(state, "more than one log given");
-        args->path = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "give a log");
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return parse_log_argument(key, arg, state, &args->path);
     }
 }
 

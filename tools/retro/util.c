@@ -174,3 +174,19 @@ bool parse_size(const char *text, uint64_t *bytes)
     *bytes <<= shift;
     return true;
 }
+
+error_t parse_log_argument(int key, char *arg, struct argp_state *state, const char **path)
+{
+    switch (key) {
+    case ARGP_KEY_ARG:
+        if (*path)
+            argp_error(state, "more than one log given");
+        *path = arg;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "give a log");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}

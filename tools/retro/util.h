@@ -2,6 +2,7 @@
 #ifndef RV_TOOLS_RETRO_UTIL_H
 #define RV_TOOLS_RETRO_UTIL_H
 
+#include <argp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,5 +41,9 @@ double now(void);
 bool parse_number(const char *text, uint64_t low, uint64_t high, uint64_t *value);
 /* Parses a size such as 64M, 1G, 4096, 16K. */
 bool parse_size(const char *text, uint64_t *bytes);
+
+/* For argp parsers of commands that take one log: its path goes to *path; none, or a second one, is an error.
+ */
+error_t parse_log_argument(int key, char *arg, struct argp_state *state, const char **path);
 
 #endif
