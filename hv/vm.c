@@ -3,6 +3,7 @@
 #include "hv/base/check.h"
 #include "hv/cpu/cpu.h"
 #include "hv/detail.h"
+#include "hv/guestmem/linux_boot.h"
 #include "hv/guestmem/loader.h"
 #include "hv/host_cpuid.h"
 #include "hv/msg.h"
@@ -222,31 +223,64 @@ static bool make_vcpus(struct vm *vm, struct mem *mem)
 
 /* ---- The guest ---- */
 
-/* The boot vCPU starts as the Multiboot2 specification says (3.3): 32-bit protected mode, no paging. */
+/* As the Multiboot2 specification says (3.3): 32-bit protected mode, no paging. */
+static void enter_multiboot2(struct vmx_guest_state *cpu, const struct loaded_guest *loaded)
+{
+    vmx_guest_flat_segments(cpu, false);
+    cpu->cr0 |= CR0_PE;
+    cpu->gpr[GPR_RAX] = LOADER_EAX;
+    cpu->gpr[GPR_RBX] = loaded->info_gpa;
+}
+
+/* As Linux' 64-bit boot protocol says; caches are on, as any boot loader leaves them. */
+static void enter_linux(struct vmx_guest_state *cpu, const struct loaded_guest *loaded)
+{
+    static const uint8_t data[] = {SEGMENT_ES, SEGMENT_SS, SEGMENT_DS, SEGMENT_FS, SEGMENT_GS};
+
+    vmx_guest_flat_segments(cpu, true);
+    cpu->segment[SEGMENT_CS].selector = LINUX_BOOT_CS;
+    for (size_t i = 0; i < ARRAY_LEN(data); i++)
+        cpu->segment[data[i]].selector = LINUX_BOOT_DS;
+    cpu->segment[SEGMENT_TR].selector = 0;
+    cpu->gdtr = (struct vmx_table){.base = loaded->gdt_gpa, .limit = loaded->gdt_bytes - 1};
+    cpu->cr0 = CR0_PE | CR0_ET | CR0_PG;
+    cpu->cr3 = loaded->cr3;
+    cpu->cr4 = CR4_PAE;
+    cpu->efer = VMSR_EFER_LME | VMSR_EFER_LMA;
+    cpu->gpr[GPR_RSI] = loaded->info_gpa;
+}
+
 static void set_entry(struct vm *vm, const struct loaded_guest *loaded)
 {
     struct vmx_guest_state *cpu = &vm->vcpus[0]->state->cpu;
 
-    vmx_guest_flat_segments(cpu, false);
-    cpu->cr0 |= CR0_PE;
+    if (loaded->kind == LOAD_KIND_LINUX)
+        enter_linux(cpu, loaded);
+    else
+        enter_multiboot2(cpu, loaded);
     cpu->rip = loaded->entry;
-    cpu->gpr[GPR_RAX] = LOADER_EAX;
-    cpu->gpr[GPR_RBX] = loaded->info_gpa;
     vmx_guest_canonicalize(cpu);
     for (uint32_t i = 0; i < vm->vcpu_count; i++)
         memcpy(vm->vcpus[i]->saved, vm->vcpus[i]->state, sizeof(*vm->vcpus[i]->saved));
 }
 
-static bool load(struct vm *vm, const struct boot_module *module, const char *command_line,
-                 struct loaded_guest *loaded)
+static bool load(struct vm *vm, const struct boot_info *boot, struct loaded_guest *loaded)
 {
-    struct load_request request = {.image = (const uint8_t *)module->start,
-                                   .image_bytes = module->end - module->start,
+    const char *command_line, *ignored;
+    const struct boot_module *guest = vm_find_module(boot, "guest", &command_line);
+    const struct boot_module *initrd = vm_find_module(boot, "initrd", &ignored);
+    struct load_request request = {.image = (const uint8_t *)guest->start,
+                                   .image_bytes = guest->end - guest->start,
                                    .command_line = command_line,
                                    .vcpus = vm->vcpu_count};
     uint8_t *memory = vm->mode == VM_RUN ? vm->run_memory : vm->pool.base;
-    enum load_result result = load_guest(&request, memory, vm->memory_bytes, loaded);
+    enum load_result result;
 
+    if (initrd) {
+        request.initrd = (const uint8_t *)initrd->start;
+        request.initrd_bytes = initrd->end - initrd->start;
+    }
+    result = load_guest(&request, memory, vm->memory_bytes, loaded);
     if (result == LOAD_OK)
         return true;
     hv_msg(MSG_ERROR, "guest image: %s (%llu)", load_result_name(result), (unsigned long long)loaded->detail);
@@ -350,7 +384,7 @@ static enum machine_status build(struct vm *vm, const struct vm_config *config)
         hv_msg(MSG_ERROR, "not enough memory for the guest");
         return MACHINE_REFUSED;
     }
-    if (!load(vm, guest, command_line, &loaded))
+    if (!load(vm, config->boot, &loaded))
         return MACHINE_BAD_GUEST;
     set_entry(vm, &loaded);
     for (uint32_t i = 0; i < vm->vcpu_count && vm->mode != VM_RUN; i++)

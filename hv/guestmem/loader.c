@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "hv/guestmem/elf_image.h"
+#include "hv/guestmem/linux_boot.h"
+#include "hv/guestmem/linux_image.h"
 #include "hv/guestmem/mb2_header.h"
 #include "hv/guestmem/mb2_info.h"
 
@@ -31,6 +33,13 @@ const char *load_result_name(enum load_result result)
         [LOAD_HEADER_TAG] = "a mandatory multiboot2 header tag is not supported",
         [LOAD_HEADER_REQUEST] = "a mandatory multiboot2 information request is not supported",
         [LOAD_BAD_ENTRY] = "the entry point lies in no segment",
+        [LOAD_LINUX_PROTOCOL] = "the Linux kernel's boot protocol is older than 2.12",
+        [LOAD_LINUX_32BIT] = "the Linux kernel has no 64-bit entry",
+        [LOAD_LINUX_HEADER] = "the Linux kernel's setup header is broken",
+        [LOAD_LINUX_TRUNCATED] = "the file ends before the Linux kernel does",
+        [LOAD_LINUX_MEMORY] = "guest memory is too small for the Linux kernel, which takes so many bytes",
+        [LOAD_INITRD_MEMORY] = "guest memory has no room for the initramfs beside the kernel",
+        [LOAD_INITRD_KIND] = "there is an initramfs, but the kernel is not Linux",
     };
 
     return (unsigned)result < ARRAY_LEN(names) ? names[result] : "unknown";
@@ -102,21 +111,19 @@ static enum load_result find_entry(const struct elf_image *elf, const struct mb2
 }
 
 /* All that can be refused, before anything is written. */
-static enum load_result check_all(const struct load_request *request, uint64_t mem_bytes,
-                                  struct elf_image *elf, struct loaded_guest *out)
+static enum load_result check_multiboot2(const struct load_request *request, uint64_t mem_bytes,
+                                         struct elf_image *elf, struct loaded_guest *out)
 {
     struct mb2_header header;
-    enum load_result result = check_request(request, mem_bytes);
+    enum load_result result = elf_parse(request->image, request->image_bytes, elf, &out->detail);
 
-    if (result == LOAD_OK)
-        result = elf_parse(request->image, request->image_bytes, elf, &out->detail);
     if (result == LOAD_OK)
         result = mb2_header_parse(request->image, request->image_bytes, &header, &out->detail);
     if (result == LOAD_OK)
         result = check_places(elf, mem_bytes, out);
     if (result == LOAD_OK)
         result = find_entry(elf, &header, out);
-    return result;
+    return result == LOAD_OK && request->initrd_bytes ? LOAD_INITRD_KIND : result;
 }
 
 static void copy_segments(const struct elf_image *elf, const uint8_t *file, uint8_t *mem)
@@ -129,20 +136,48 @@ static void copy_segments(const struct elf_image *elf, const uint8_t *file, uint
     }
 }
 
-enum load_result load_guest(const struct load_request *request, uint8_t *mem, uint64_t mem_bytes,
-                            struct loaded_guest *out)
+static enum load_result load_multiboot2(const struct load_request *request, uint8_t *mem, uint64_t mem_bytes,
+                                        struct loaded_guest *out)
 {
     struct elf_image elf = {0};
-    enum load_result result;
+    enum load_result result = check_multiboot2(request, mem_bytes, &elf, out);
 
-    *out = (struct loaded_guest){0};
-    result = check_all(request, mem_bytes, &elf, out);
     if (result != LOAD_OK)
         return result;
-    out->detail = 0;
+    out->kind = LOAD_KIND_MULTIBOOT2;
     copy_segments(&elf, request->image, mem);
     out->rsdp_gpa = acpi_build(mem, mem_bytes, request->vcpus);
     out->info_gpa = mb2_info_build(mem, mem_bytes, request->command_line, &out->info_bytes);
     out->elf64 = elf.elf64;
     return LOAD_OK;
+}
+
+static enum load_result load_linux(const struct load_request *request, uint8_t *mem, uint64_t mem_bytes,
+                                   struct loaded_guest *out)
+{
+    struct linux_image image;
+    enum load_result result = linux_image_parse(request->image, request->image_bytes, &image, &out->detail);
+
+    if (result == LOAD_OK)
+        result = linux_boot_check(&image, request, mem_bytes, &out->detail);
+    if (result != LOAD_OK)
+        return result;
+    out->rsdp_gpa = acpi_build(mem, mem_bytes, request->vcpus);
+    linux_boot_build(&image, request, mem, mem_bytes, out);
+    return LOAD_OK;
+}
+
+enum load_result load_guest(const struct load_request *request, uint8_t *mem, uint64_t mem_bytes,
+                            struct loaded_guest *out)
+{
+    enum load_result result = check_request(request, mem_bytes);
+
+    *out = (struct loaded_guest){0};
+    if (result == LOAD_OK && linux_image_is(request->image, request->image_bytes))
+        result = load_linux(request, mem, mem_bytes, out);
+    else if (result == LOAD_OK)
+        result = load_multiboot2(request, mem, mem_bytes, out);
+    if (result == LOAD_OK)
+        out->detail = 0;
+    return result;
 }

@@ -1,10 +1,14 @@
 /*
- * Pure. Puts a guest kernel into guest memory: an ELF32 or ELF64 file with a multiboot2 header, and
- * what a multiboot2 loader leaves for it (Multiboot2 Specification 2.0), with a minimal ACPI (RSDP,
- * XSDT, MADT; ACPI 6.5 chapter 5).
+ * Pure. Puts a guest kernel into guest memory, with what its loader leaves for it and a minimal ACPI (RSDP,
+ * XSDT, MADT; ACPI 6.5 chapter 5). Which kind it is, its file says:
  *
- * The machine state at entry is the caller's: 32-bit protected mode without paging, EAX =
- * LOADER_EAX, EBX = info_gpa, EIP = entry (Multiboot2 3.3), for ELF64 files too.
+ *   an ELF32 or ELF64 file with a multiboot2 header (Multiboot2 Specification 2.0);
+ *   a Linux kernel for x86-64, as a bzImage, perhaps with an initramfs ("The Linux/x86 Boot Protocol").
+ *
+ * The machine state at entry is the caller's. Multiboot2: 32-bit protected mode without paging, EAX =
+ * LOADER_EAX, EBX = info_gpa, EIP = entry (3.3), for ELF64 files too. Linux: 64-bit mode, paging by the
+ * tables at cr3, GDTR as given, CS = LINUX_BOOT_CS, DS, ES and SS = LINUX_BOOT_DS, RSI = info_gpa, RIP =
+ * entry.
  */
 #ifndef RV_HV_GUESTMEM_LOADER_H
 #define RV_HV_GUESTMEM_LOADER_H
@@ -41,6 +45,13 @@ enum load_result {
     LOAD_HEADER_TAG,         /* a mandatory header tag is not supported: detail = its type */
     LOAD_HEADER_REQUEST,     /* a mandatory information request: detail = the type asked for */
     LOAD_BAD_ENTRY,          /* the entry point lies in no segment */
+    LOAD_LINUX_PROTOCOL,     /* a boot protocol older than 2.12: detail = its version, 2.12 is 0x20c */
+    LOAD_LINUX_32BIT,        /* the kernel has no 64-bit entry */
+    LOAD_LINUX_HEADER,       /* the setup header contradicts itself */
+    LOAD_LINUX_TRUNCATED,    /* the file ends before its kernel does */
+    LOAD_LINUX_MEMORY,       /* guest memory is too small for the kernel: detail = bytes it takes */
+    LOAD_INITRD_MEMORY,      /* there is no room for the initramfs: detail = its bytes */
+    LOAD_INITRD_KIND,        /* an initramfs for a kernel that is not Linux */
 };
 const char *load_result_name(enum load_result result);
 
@@ -49,23 +60,34 @@ struct load_request {
     size_t image_bytes;
     const char *command_line; /* zero-terminated */
     uint32_t vcpus;           /* local APIC ids 0 to vcpus - 1 */
+    const uint8_t *initrd;    /* Linux: the initramfs */
+    size_t initrd_bytes;      /* 0: none */
+};
+
+enum load_kind {
+    LOAD_KIND_MULTIBOOT2,
+    LOAD_KIND_LINUX,
 };
 
 struct loaded_guest {
+    enum load_kind kind;
     uint64_t entry;      /* guest-physical entry point, below 4 GiB */
-    uint64_t info_gpa;   /* multiboot2 information, for EBX */
+    uint64_t info_gpa;   /* multiboot2 information, for EBX; Linux: the zero page, for RSI */
     uint64_t info_bytes; /* its total size */
+    uint64_t cr3;        /* Linux: page tables that map the lowest 4 GiB where they are */
+    uint64_t gdt_gpa;    /* Linux: for GDTR */
+    uint32_t gdt_bytes;
     uint64_t rsdp_gpa;
-    uint64_t image_start; /* lowest and one past the highest address of the segments */
+    uint64_t image_start; /* lowest and one past the highest address of the segments, or of the kernel */
     uint64_t image_end;
-    bool elf64;
+    bool elf64;      /* multiboot2 */
     uint64_t detail; /* what a refusal is about: see enum load_result; otherwise the segment's index */
 };
 
 /* Loads request->image into guest memory, `mem_bytes` (whole pages, LOADER_MIN_MEMORY to
  * LOADER_MAX_MEMORY) at `mem`, guest-physical 0 first. Nothing is written unless the result is LOAD_OK;
  * then only segments (rest of each zeroed), the top LOADER_RESERVED_BYTES and the page at
- * LOADER_RSDP_COPY are. */
+ * LOADER_RSDP_COPY are; of Linux the kernel, the initramfs and some pages of the lowest 40 KiB. */
 enum load_result load_guest(const struct load_request *request, uint8_t *mem, uint64_t mem_bytes,
                             struct loaded_guest *out);
 

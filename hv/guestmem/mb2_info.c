@@ -4,10 +4,10 @@
 
 #include "hv/base/check.h"
 #include "hv/guestmem/loader.h"
+#include "hv/guestmem/memory_map.h"
 
 #define INFO_OFFSET UINT64_C(0x1000) /* in the reserved area, behind the ACPI tables */
 #define TAG_ALIGN   8u
-#define ONE_MIB     (UINT64_C(1) << 20)
 #define KIB         1024u
 #define LOADER_NAME "Retrovisor"
 #define RSDP_BYTES  36u
@@ -30,13 +30,6 @@ struct basic_memory {
 };
 _Static_assert(sizeof(struct basic_memory) == 8, "basic memory information");
 
-/* Types of memory map entries, 3.6.8. */
-enum {
-    MAP_AVAILABLE = 1,
-    MAP_RESERVED = 2,
-    MAP_ACPI = 3,
-};
-
 struct map_entry {
     uint64_t base;
     uint64_t bytes;
@@ -48,7 +41,7 @@ _Static_assert(sizeof(struct map_entry) == 24, "memory map entry");
 struct memory_map {
     uint32_t entry_bytes;
     uint32_t entry_version;
-    struct map_entry entry[4];
+    struct map_entry entry[MEMORY_RANGES];
 };
 _Static_assert(offsetof(struct memory_map, entry) == 8, "memory map");
 
@@ -69,20 +62,18 @@ static void put_tag(struct writer *w, uint32_t type, const void *body, uint32_t 
     w->at = ALIGN_UP(w->at + tag.bytes, TAG_ALIGN);
 }
 
-static void put_memory(struct writer *w, uint64_t top)
+static void put_memory(struct writer *w, uint64_t mem_bytes)
 {
-    struct basic_memory basic = {
-        .lower_kib = (uint32_t)(LOADER_LOW_END / KIB),
-        .upper_kib = (uint32_t)((top - ONE_MIB) / KIB),
-    };
-    struct memory_map map = {
-        .entry_bytes = sizeof(struct map_entry),
-        .entry = {{.base = 0, .bytes = LOADER_LOW_END, .type = MAP_AVAILABLE},
-                  {.base = LOADER_LOW_END, .bytes = ONE_MIB - LOADER_LOW_END, .type = MAP_RESERVED},
-                  {.base = ONE_MIB, .bytes = top - ONE_MIB, .type = MAP_AVAILABLE},
-                  {.base = top, .bytes = LOADER_RESERVED_BYTES, .type = MAP_ACPI}},
-    };
+    struct memory_range range[MEMORY_RANGES];
+    struct memory_map map = {.entry_bytes = sizeof(struct map_entry)};
+    struct basic_memory basic;
 
+    memory_map(mem_bytes, range);
+    for (uint32_t i = 0; i < MEMORY_RANGES; i++)
+        map.entry[i] =
+            (struct map_entry){.base = range[i].base, .bytes = range[i].bytes, .type = range[i].type};
+    basic = (struct basic_memory){.lower_kib = (uint32_t)(LOADER_LOW_END / KIB),
+                                  .upper_kib = (uint32_t)(range[2].bytes / KIB)};
     put_tag(w, MB2_INFO_BASIC_MEMORY, &basic, sizeof(basic));
     put_tag(w, MB2_INFO_MEMORY_MAP, &map, sizeof(map));
 }
@@ -95,7 +86,7 @@ uint64_t mb2_info_build(uint8_t *mem, uint64_t mem_bytes, const char *command_li
 
     put_tag(&w, MB2_INFO_COMMAND_LINE, command_line, (uint32_t)strlen(command_line) + 1);
     put_tag(&w, MB2_INFO_LOADER_NAME, LOADER_NAME, sizeof(LOADER_NAME));
-    put_memory(&w, top);
+    put_memory(&w, mem_bytes);
     put_tag(&w, MB2_INFO_RSDP_NEW, mem + LOADER_RSDP_COPY, RSDP_BYTES);
     put_tag(&w, MB2_INFO_END, NULL, 0);
     head.bytes = w.at;

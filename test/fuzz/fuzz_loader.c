@@ -1,7 +1,8 @@
 /*
  * Any file: the loader stays inside it and inside guest memory, and writes nothing when it refuses.
  * What is rare in random bytes is mended where the file's last bytes ask for it: the ELF header's
- * fixed fields, program headers that fit, a multiboot2 header with a right checksum.
+ * fixed fields, program headers that fit, a multiboot2 header with a right checksum, the setup header of a
+ * bzImage.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,12 +17,17 @@
 #define ELF64_SEGMENT 56u
 #define FILLER        0xee
 
+#define LINUX_GPA        0x100000u
+#define LINUX_HEADER_END 0x264u
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum mend {
     MEND_ELF = 1,
     MEND_SEGMENTS = 2,
     MEND_END_TAG = 4,
+    MEND_LINUX = 8,
+    MEND_INITRD = 16,
 };
 
 /* Makes a place that the input chooses the start of a valid multiboot2 header. */
@@ -74,6 +80,26 @@ static void mend_segments(uint8_t *file, size_t size)
         }
 }
 
+/* The marks of a bzImage, and numbers that fit more often than not; the kernel's places stay the input's. */
+static void mend_linux(uint8_t *file, size_t size)
+{
+    uint64_t gpa;
+
+    if (size < LINUX_HEADER_END)
+        return;
+    gpa = LINUX_GPA + file[0x258] % 4u * PAGE_SIZE;
+    put(file, 0x1f1, 1 + file[0x1f1] % 2u, 1);
+    put(file, 0x1f4, file[0x1f4], 4);
+    put(file, 0x1fe, 0xaa55, 2);
+    put(file, 0x201, 0x62 + file[0x201] % 64u, 1);
+    memcpy(file + 0x202, "HdrS", 4);
+    put(file, 0x206, 0x20b + file[0x206] % 8u, 2);
+    put(file, 0x211, file[0x211] | 1u, 1);
+    put(file, 0x236, file[0x236] | 1u, 2);
+    put(file, 0x258, gpa, 8);
+    put(file, 0x262, file[0x262] % 32u, 2); /* init_size, its upper half */
+}
+
 static void mend(uint8_t *file, size_t size)
 {
     uint8_t place, what;
@@ -87,6 +113,8 @@ static void mend(uint8_t *file, size_t size)
     if ((what & MEND_SEGMENTS) != 0)
         mend_segments(file, size);
     mend_header(file, size, place, (what & MEND_END_TAG) != 0);
+    if ((what & MEND_LINUX) != 0)
+        mend_linux(file, size);
 }
 
 static void check_loaded(const struct loaded_guest *guest)
@@ -100,7 +128,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t *mem;
     uint8_t *file = malloc(size + 1);
-    struct load_request request = {file, size, "fuzz", 1};
+    struct load_request request = {.image_bytes = size, .command_line = "fuzz", .vcpus = 1};
     struct loaded_guest guest;
 
     if (mem == NULL) {
@@ -111,6 +139,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     request.image = file;
     memcpy(file, data, size);
     mend(file, size);
+    if (size > 1 && (file[size - 2] & MEND_INITRD) != 0) { /* the file is its own initramfs */
+        request.initrd = file;
+        request.initrd_bytes = size;
+    }
     if (load_guest(&request, mem, MEM_BYTES, &guest) == LOAD_OK) {
         check_loaded(&guest);
         memset(mem, FILLER, MEM_BYTES);

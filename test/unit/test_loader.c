@@ -102,7 +102,8 @@ static int setup(void **state)
     f->mem = malloc(MEM_BYTES);
     memset(f->mem, 0xee, MEM_BYTES);
     make64(f);
-    f->request = (struct load_request){f->image, IMAGE_BYTES, "guest seed=1", 3};
+    f->request = (struct load_request){
+        .image = f->image, .image_bytes = IMAGE_BYTES, .command_line = "guest seed=1", .vcpus = 3};
     *state = f;
     return 0;
 }
@@ -516,12 +517,22 @@ static void every_truncation(void **state)
     assert_int_equal(load(f), LOAD_OK);
 }
 
+/* An initramfs is for Linux: a guest that would not look at it is not given one. */
+static void initramfs(void **state)
+{
+    struct fixture *f = *state;
+
+    f->request.initrd = f->image;
+    f->request.initrd_bytes = 1;
+    refused(f, LOAD_INITRD_KIND);
+}
+
 static void names(void **state)
 {
     (void)state;
-    for (unsigned r = LOAD_OK; r <= LOAD_BAD_ENTRY; r++)
+    for (unsigned r = LOAD_OK; r <= LOAD_INITRD_KIND; r++)
         assert_string_not_equal(load_result_name(r), "unknown");
-    assert_string_equal(load_result_name(LOAD_BAD_ENTRY + 1), "unknown");
+    assert_string_equal(load_result_name(LOAD_INITRD_KIND + 1), "unknown");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -543,6 +554,7 @@ int main(void)
         TEST(header_past_32k),
         TEST(header_tags),
         TEST(broken_header),
+        TEST(initramfs),
         TEST(every_truncation),
         cmocka_unit_test(names),
     };
