@@ -24,6 +24,7 @@ enum {
     OPTION_CONSOLE,
     OPTION_KEEP,
     OPTION_JSON,
+    OPTION_INITRD,
 };
 
 #define MIB (UINT64_C(1) << 20)
@@ -41,6 +42,9 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'g':
         o->guest = arg;
+        return 0;
+    case OPTION_INITRD:
+        o->initrd = arg;
         return 0;
     case OPTION_HV:
         o->words = arg;
@@ -88,7 +92,8 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option common_options[] = {
-    {"guest", 'g', "ELF", 0, "The guest's image", 0},
+    {"guest", 'g', "FILE", 0, "The guest's image: a multiboot2 ELF file, or a Linux bzImage", 0},
+    {"initrd", OPTION_INITRD, "FILE", 0, "Linux: the initramfs", 0},
     {"hv", OPTION_HV, "WORDS", 0, "Further words for the hypervisor's command line", 0},
     {"emulator", 'e', "NAME", 0, "Emulator, as tools/emulate knows it (bochs)", 0},
     {"ips", OPTION_IPS, "N", 0, "Emulated instructions per emulated second", 0},
@@ -198,12 +203,15 @@ static int make_image(struct emulator *e, const struct machine_options *o, const
 {
     char *words = hypervisor_words(o, job->mode);
     char *guest_words = xprintf("guest%s%s", *o->append ? " " : "", o->append);
-    struct emulator_module modules[2] = {
-        {o->guest, "guest.elf", guest_words},
-        {job->log, "log", "log"},
-    };
-    int code = emulator_make_image(e, words, modules, job->log ? 2 : 1);
+    struct emulator_module modules[3] = {{o->guest, "guest.elf", guest_words}};
+    unsigned count = 1;
+    int code;
 
+    if (o->initrd)
+        modules[count++] = (struct emulator_module){o->initrd, "initrd", "initrd"};
+    if (job->log)
+        modules[count++] = (struct emulator_module){job->log, "log", "log"};
+    code = emulator_make_image(e, words, modules, count);
     if (o->verbose)
         note("hypervisor command line: %s", words);
     free(words);
@@ -240,16 +248,23 @@ static int explain(const struct emulator *e, const struct collector *c, const st
                 c->link.stats.frames_received ? "" : " (it never spoke on the line)");
 }
 
+/* 0 for no path, or no such file. */
+static uint64_t file_bytes(const char *path)
+{
+    struct stat st = {0};
+
+    return path && stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
 /*
- * The guest three times over (memory, versions, private copies), the log as a file and as decoded records,
- * and the hypervisor itself.
+ * The guest three times over (memory, versions, private copies), its images, the log as a file and as decoded
+ * records, and the hypervisor itself.
  */
 static unsigned machine_mib(const struct machine_options *o, const struct machine_job *job)
 {
-    struct stat st = {0};
-    uint64_t log = job->log && stat(job->log, &st) == 0 ? (uint64_t)st.st_size : 0;
+    uint64_t log = file_bytes(job->log), images = file_bytes(o->guest) + file_bytes(o->initrd);
     uint64_t records = job->commits * (sizeof(struct rec_commit) + sizeof(uint64_t));
-    uint64_t mib = (3 * o->memory + 2 * log + records) / MIB + MACHINE_OWN_MIB;
+    uint64_t mib = (3 * o->memory + images + 2 * log + records) / MIB + MACHINE_OWN_MIB;
 
     return o->machine_mib ? o->machine_mib : (unsigned)MIN(mib, UINT64_C(1) << 20);
 }
@@ -290,6 +305,8 @@ int machine_run(const struct machine_options *o, const struct machine_job *job, 
         return RETRO_USAGE;
     if (access(o->guest, R_OK))
         return fail(RETRO_IO, "cannot read the guest's image %s: %s", o->guest, strerror(errno));
+    if (o->initrd && access(o->initrd, R_OK))
+        return fail(RETRO_IO, "cannot read the initramfs %s: %s", o->initrd, strerror(errno));
     code = emulator_init(&e, o->home);
     if (code == RETRO_OK)
         code = make_image(&e, o, job);

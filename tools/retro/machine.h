@@ -10,6 +10,7 @@
 
 struct machine_options {
     const char *guest;
+    const char *initrd; /* Linux' initramfs, or NULL */
     const char *append; /* the guest's command line */
     unsigned vcpus;
     uint64_t memory; /* bytes */
