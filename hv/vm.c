@@ -250,6 +250,7 @@ static void enter_linux(struct vmx_guest_state *cpu, const struct loaded_guest *
     cpu->gpr[GPR_RSI] = loaded->info_gpa;
 }
 
+/* Firmware has been on all CPUs before the boot vCPU comes here. */
 static void set_entry(struct vm *vm, const struct loaded_guest *loaded)
 {
     struct vmx_guest_state *cpu = &vm->vcpus[0]->state->cpu;
@@ -260,8 +261,10 @@ static void set_entry(struct vm *vm, const struct loaded_guest *loaded)
         enter_multiboot2(cpu, loaded);
     cpu->rip = loaded->entry;
     vmx_guest_canonicalize(cpu);
-    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        vmsrs_firmware(&vm->vcpus[i]->state->msrs);
         memcpy(vm->vcpus[i]->saved, vm->vcpus[i]->state, sizeof(*vm->vcpus[i]->saved));
+    }
 }
 
 static bool load(struct vm *vm, const struct boot_info *boot, struct loaded_guest *loaded)

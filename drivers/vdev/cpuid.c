@@ -1,8 +1,8 @@
-/* The guest's CPUID model, version 1: the answers. See cpuid.h; cpuid_host.c holds what the host must have.
+/* The guest's CPUID model, version 2: the answers. See cpuid.h; cpuid_host.c holds what the host must have.
  */
 #include "drivers/vdev/cpuid.h"
 
-#define BASIC_MAX      UINT32_C(0x16)
+#define BASIC_MAX      UINT32_C(0x17)
 #define HYPERVISOR_MAX UINT32_C(0x40000001)
 #define EXTENDED_MAX   UINT32_C(0x80000008)
 
@@ -145,6 +145,19 @@ static struct cpuid_answer leaf_tsc(const struct cpuid_context *c)
     return (struct cpuid_answer){.eax = 1, .ebx = 1, .ecx = (uint32_t)c->tsc_hz};
 }
 
+/*
+ * The same rate as the processor's, in MHz, base and maximum: a guest that has both leaves need not measure
+ * either rate by other timers. The bus has none.
+ */
+static struct cpuid_answer leaf_frequency(const struct cpuid_context *c)
+{
+    uint32_t mhz = (uint32_t)(c->tsc_hz / 1000000);
+
+    if (c->tsc_hz > UINT32_MAX)
+        return (struct cpuid_answer){0};
+    return (struct cpuid_answer){.eax = mhz, .ebx = mhz};
+}
+
 static struct cpuid_answer basic(uint32_t leaf, uint32_t subleaf, const struct cpuid_context *c)
 {
     switch (leaf) {
@@ -167,6 +180,8 @@ static struct cpuid_answer basic(uint32_t leaf, uint32_t subleaf, const struct c
         return leaf_xsave(subleaf, c);
     case 0x15:
         return leaf_tsc(c);
+    case 0x16:
+        return leaf_frequency(c);
     default:
         return (struct cpuid_answer){0};
     }
@@ -188,7 +203,7 @@ static struct cpuid_answer hypervisor(uint32_t leaf)
 /* A quarter of the brand string: 16 of 48 bytes, padded with NUL. */
 static struct cpuid_answer brand(uint32_t part)
 {
-    static const char text[48] = "Retrovisor vCPU model 1";
+    static const char text[48] = "Retrovisor vCPU model 2";
     const char *s = text + 16 * part;
 
     return (struct cpuid_answer){CHARS(s[0], s[1], s[2], s[3]), CHARS(s[4], s[5], s[6], s[7]),
@@ -218,8 +233,8 @@ static struct cpuid_answer extended(uint32_t leaf)
 }
 
 /*
- * Past the maximum of a range a processor repeats the highest basic leaf (SDM 2A CPUID). Ours, 16H, is all
- * zeros (frequencies not enumerated), so that is the same as answering zeros.
+ * Past the maximum of a range a processor repeats the highest basic leaf (SDM 2A CPUID). Ours, 17H, is all
+ * zeros (no vendor of a system on a chip), so that is the same as answering zeros.
  */
 struct cpuid_answer cpuid_model(uint32_t leaf, uint32_t subleaf, const struct cpuid_context *c)
 {

@@ -1,5 +1,5 @@
 /*
- * The guest's CPUID model (SDM 2A, CPUID), version 1: fixed, so that a log replays on another machine.
+ * The guest's CPUID model (SDM 2A, CPUID), version 2: fixed, so that a log replays on another machine.
  *
  * Every CPUID exits and is answered from here; nothing comes from the host. A machine must have what the
  * model promises (cpuid_required()), and features that the model hides but VMX cannot take away
@@ -11,7 +11,7 @@
 
 #include "hv/base/types.h"
 
-#define CPUID_MODEL_VERSION     1u
+#define CPUID_MODEL_VERSION     2u
 #define CPUID_MODEL_PHYS_BITS   36u /* guest-physical address width: what every VT-x machine with EPT has */
 #define CPUID_MODEL_LINEAR_BITS 48u
 #define CPUID_MODEL_XSAVE_BYTES 832u /* XSAVE area with x87, SSE and AVX state */
@@ -37,7 +37,7 @@ struct cpuid_answer {
 struct cpuid_context {
     uint64_t cr4;          /* leaf 1 OSXSAVE */
     uint64_t xcr0;         /* leaf 0DH size in use */
-    uint64_t tsc_hz;       /* guest time ticks per second, 0 if not known: leaf 15H */
+    uint64_t tsc_hz;       /* guest time ticks per second, 0 if not known: leaves 15H, 16H */
     uint32_t vcpu;         /* initial APIC ID, < n_vcpus */
     uint32_t n_vcpus;      /* 1..MAX_VCPUS */
     uint32_t apic_enabled; /* IA32_APIC_BASE.EN: leaf 1 APIC */

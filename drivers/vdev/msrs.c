@@ -67,6 +67,31 @@ void vmsrs_reset(struct vmsrs *m)
     m->misc_enable = MISC_ENABLE_VALUE;
 }
 
+#define PHYS_ADDRESS_BITS ((BIT(CPUID_MODEL_PHYS_BITS) - 1) & ~PAGE_MASK)
+#define MTRR_MASK_VALID   BIT(11)
+#define MTRR_DEF_ENABLES  (BIT(10) | BIT(11))
+
+/* Memory types in all eight bytes of a fixed-range MTRR (SDM 3A 12.11.1). */
+#define FIXED_UC 0
+#define FIXED_WP UINT64_C(0x0505050505050505)
+#define FIXED_WB UINT64_C(0x0606060606060606)
+
+#define DEF_TYPE_WB   UINT64_C(0x06)
+#define DEVICES_BASE  UINT64_C(0xC0000000) /* and type UC */
+#define DEVICES_BYTES UINT64_C(0x40000000)
+
+void vmsrs_firmware(struct vmsrs *m)
+{
+    m->mtrr_fixed[0] = FIXED_WB; /* 0 to 7FFFFH */
+    m->mtrr_fixed[1] = FIXED_WB; /* 80000H to 9FFFFH */
+    m->mtrr_fixed[2] = FIXED_UC; /* A0000H to BFFFFH */
+    for (uint32_t i = 3; i < VMSR_MTRR_FIXED; i++)
+        m->mtrr_fixed[i] = FIXED_WP;
+    m->mtrr_variable[0] = DEVICES_BASE;
+    m->mtrr_variable[1] = (PHYS_ADDRESS_BITS & ~(DEVICES_BYTES - 1)) | MTRR_MASK_VALID;
+    m->mtrr_def_type = MTRR_DEF_ENABLES | DEF_TYPE_WB;
+}
+
 /* The index of a fixed-range MTRR in the order of numbers, or -1. */
 static int fixed_index(uint32_t msr)
 {
@@ -138,10 +163,6 @@ static bool types_valid(uint64_t value, uint32_t n, uint32_t types)
     }
     return true;
 }
-
-#define PHYS_ADDRESS_BITS ((BIT(CPUID_MODEL_PHYS_BITS) - 1) & ~PAGE_MASK)
-#define MTRR_MASK_VALID   BIT(11)
-#define MTRR_DEF_ENABLES  (BIT(10) | BIT(11))
 
 static bool mtrr_valid(uint32_t msr, uint64_t value)
 {

@@ -96,6 +96,11 @@ _Static_assert(sizeof(struct vmsrs) == 8 * 29, "struct vmsrs has no padding");
 
 /* Values at reset. INIT changes none of them. */
 void vmsrs_reset(struct vmsrs *m);
+/*
+ * What firmware leaves on every CPU before it boots something: memory is write-back, but for what lies at
+ * A0000H to FFFFFH (uncached, then write-protected) and from 3 GiB to 4 GiB (uncached); all MTRRs are on.
+ */
+void vmsrs_firmware(struct vmsrs *m);
 /* Reads an MSR whose read class is STORED; 0 for any other. */
 uint64_t vmsrs_read(const struct vmsrs *m, uint32_t msr);
 /* Writes one whose write class is STORED, with a value that msr_value_valid() allows; else does nothing. */

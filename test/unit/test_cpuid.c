@@ -33,7 +33,7 @@ static void test_strings(void **state)
     memcpy(text + 4, &a.edx, 4);
     memcpy(text + 8, &a.ecx, 4);
     assert_string_equal(text, "GenuineIntel");
-    assert_int_equal(a.eax, 0x16);
+    assert_int_equal(a.eax, 0x17);
     memcpy(text, &h.ebx, 12);
     assert_string_equal(text, "Retrovisor!!");
     assert_int_equal(h.eax, 0x40000001);
@@ -42,7 +42,7 @@ static void test_strings(void **state)
         a = ask(0x80000002 + i, 0);
         memcpy(text + 16 * i, &a, 16);
     }
-    assert_string_equal(text, "Retrovisor vCPU model 1");
+    assert_string_equal(text, "Retrovisor vCPU model 2");
 }
 
 static void test_context_bits(void **state)
@@ -122,12 +122,16 @@ static void test_tsc_leaf(void **state)
 
     (void)state;
     assert_int_equal(ask(0x15, 0).eax, 0);
+    assert_int_equal(ask(0x16, 0).eax, 0);
     c.tsc_hz = 2400000000;
     assert_int_equal(cpuid_model(0x15, 0, &c).eax, 1);
     assert_int_equal(cpuid_model(0x15, 0, &c).ebx, 1);
     assert_int_equal(cpuid_model(0x15, 0, &c).ecx, 2400000000);
+    assert_int_equal(cpuid_model(0x16, 0, &c).eax, 2400);
+    assert_int_equal(cpuid_model(0x16, 0, &c).ebx, 2400);
     c.tsc_hz = UINT64_C(5000000000);
     assert_int_equal(cpuid_model(0x15, 0, &c).ecx, 0);
+    assert_int_equal(cpuid_model(0x16, 0, &c).eax, 0);
 }
 
 /* What would let nondeterminism or the host through. */
@@ -152,7 +156,7 @@ static void test_hidden_features(void **state)
     assert_int_equal(ask(0x80000008, 0).eax, 0x3024);
 }
 
-/* Past each maximum a processor answers with leaf 16H: here, zeros. */
+/* Past each maximum a processor answers with leaf 17H: here, zeros. */
 static void test_unknown_leaves(void **state)
 {
     static const uint32_t leaves[] = {3,          5,          8,          9,          0x16,

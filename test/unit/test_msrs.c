@@ -86,6 +86,32 @@ static void test_constants(void **state)
     assert_int_equal(vmsrs_read(&m, VMSR_MTRR_DEF_TYPE), 0);
 }
 
+/* What a kernel makes of the MTRRs that firmware leaves (SDM 3A 12.11); and none has a value that could not
+ * be written. */
+static void test_firmware(void **state)
+{
+    struct vmsrs m, copy;
+
+    (void)state;
+    vmsrs_reset(&m);
+    vmsrs_firmware(&m);
+    assert_int_equal(vmsrs_read(&m, VMSR_MTRR_DEF_TYPE), 0xC06);
+    assert_true(vmsrs_read(&m, VMSR_MTRR_FIX64K_00000) == UINT64_C(0x0606060606060606));
+    assert_true(vmsrs_read(&m, VMSR_MTRR_FIX16K_80000) == UINT64_C(0x0606060606060606));
+    assert_int_equal(vmsrs_read(&m, VMSR_MTRR_FIX16K_A0000), 0);
+    assert_true(vmsrs_read(&m, VMSR_MTRR_FIX4K_C0000) == UINT64_C(0x0505050505050505));
+    assert_true(vmsrs_read(&m, VMSR_MTRR_FIX4K_F8000) == UINT64_C(0x0505050505050505));
+    /* An address is in the range where (address & mask) == (base & mask). */
+    assert_true(vmsrs_read(&m, VMSR_MTRR_PHYSBASE0) == 0xC0000000);
+    assert_true(vmsrs_read(&m, VMSR_MTRR_PHYSBASE0 + 1) == UINT64_C(0xFC0000800));
+    vmsrs_reset(&copy);
+    for (uint32_t msr = 0x200; msr <= 0x2FF; msr++) {
+        if (msr_classify(msr, true) == MSR_CLASS_STORED)
+            vmsrs_write(&copy, msr, vmsrs_read(&m, msr));
+    }
+    assert_memory_equal(&copy, &m, sizeof(m));
+}
+
 /* Every MSR of the table that can be written and stored keeps its own value. */
 static void test_storage(void **state)
 {
@@ -210,9 +236,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table_is_ordered), cmocka_unit_test(test_classes),
-        cmocka_unit_test(test_constants),        cmocka_unit_test(test_storage),
-        cmocka_unit_test(test_values),           cmocka_unit_test(test_efer_rules),
-        cmocka_unit_test(test_random_values),    cmocka_unit_test(test_random_seeds),
+        cmocka_unit_test(test_constants),        cmocka_unit_test(test_firmware),
+        cmocka_unit_test(test_storage),          cmocka_unit_test(test_values),
+        cmocka_unit_test(test_efer_rules),       cmocka_unit_test(test_random_values),
+        cmocka_unit_test(test_random_seeds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
