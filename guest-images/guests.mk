@@ -30,8 +30,14 @@ $(BUILD)/guests/hello32.elf: $(BUILD)/guests/hello.elf
 
 guests: $(GUEST_ELF) $(BUILD)/guests/hello32.elf ## build the bare-metal guests (build/guests/*.elf)
 
+# Not part of `all`: it needs Debian's archive.
+$(BUILD)/linux/bzImage $(BUILD)/linux/initrd &: guest-images/linux/make guest-images/linux/mkinitramfs guest-images/linux/init
+	guest-images/linux/make $(BUILD)/linux
+
+linux-guest: $(BUILD)/linux/bzImage ## download Debian's kernel and make an initramfs (build/linux)
+
 native-test: guests ## run the guests without the hypervisor, in QEMU
 	guest-images/native-test
 
 -include $(wildcard $(BUILD)/guest-objects/guest-images/*.d $(BUILD)/guest-objects/guest-images/lib/*.d)
-.PHONY: guests native-test
+.PHONY: guests linux-guest native-test
