@@ -1,6 +1,6 @@
 /*
- * Storms: all CPUs write to all memory, interrupts, NMIs and INITs in floods, a timer of one tick. The word
- * `kind=NAME` says which; without it the kinds are listed. `n` counts.
+ * Storms: all CPUs write to all memory, or each to its own, interrupts, NMIs and INITs in floods, a timer of
+ * one tick. The word `kind=NAME` says which; without it the kinds are listed. `n` counts.
  */
 #include <string.h>
 
@@ -32,17 +32,41 @@ static void write_all(void *arg)
     }
 }
 
-static int storm(void)
+/* Each CPU has a part of the memory to itself: nothing but the want of pages holds them up. */
+static void write_own(void *arg)
+{
+    uint64_t rounds = arg_number("n", 2);
+    size_t pages = memory_bytes / PAGE_BYTES / cpu_count();
+    size_t first = pages * cpu_id() * PAGE_BYTES;
+
+    (void)arg;
+    for (uint64_t i = 0; i < rounds; i++) {
+        for (size_t at = 0; at < pages * PAGE_BYTES; at += PAGE_BYTES)
+            memory[first + at]++;
+    }
+}
+
+static int write_storm(void (*write)(void *), const char *kind)
 {
     uint64_t sum = 0;
 
     memory_bytes = arg_number("bytes", 1 << 20);
     memory = memory_pages(memory_bytes);
-    run_on_all(write_all, NULL);
+    run_on_all(write, NULL);
     for (size_t at = 0; at < memory_bytes; at += 8)
         sum += memory[at];
     say("result: sum %llu\n", (ull)sum);
-    return done("storm");
+    return done(kind);
+}
+
+static int storm(void)
+{
+    return write_storm(write_all, "storm");
+}
+
+static int storm_own(void)
+{
+    return write_storm(write_own, "own");
 }
 
 #define FLOOD_VECTOR 0x40
@@ -150,8 +174,13 @@ static int flood_timer(void)
 /* ---- */
 
 static const struct kind kinds[] = {
-    {"storm", storm},         {"flood-ipi", flood_ipi},   {"flood-self", flood_self},
-    {"flood-nmi", flood_nmi}, {"flood-init", flood_init}, {"flood-timer", flood_timer},
+    {"storm", storm},
+    {"own", storm_own},
+    {"flood-ipi", flood_ipi},
+    {"flood-self", flood_self},
+    {"flood-nmi", flood_nmi},
+    {"flood-init", flood_init},
+    {"flood-timer", flood_timer},
 };
 
 int main(void)

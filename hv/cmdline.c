@@ -22,6 +22,7 @@ static const char *const selftest_names[] = {
 static const char *const policy_names[] = {[POLICY_RETROVISOR] = "retrovisor", [POLICY_SAMSARA] = "samsara"};
 /* In the order of enum hv_feature's bits. */
 static const char *const feature_names[] = {"value", "equal", "ahead", "keep", "pause", "adapt", "guess"};
+static const char *const frames_names[] = {"plenty", "least"};
 static const char *const bool_names[] = {"off", "on"};
 static const char *const apic_names[] = {"auto", "xapic"};
 static const char *const pmu_names[] = {"auto", "off"};
@@ -38,6 +39,7 @@ static const struct choice ends = CHOICE(end_names);
 static const struct choice selftests = CHOICE(selftest_names);
 static const struct choice policies = CHOICE(policy_names);
 static const struct choice features = CHOICE(feature_names);
+static const struct choice frames = CHOICE(frames_names);
 static const struct choice bools = CHOICE(bool_names);
 static const struct choice apics = CHOICE(apic_names);
 static const struct choice pmus = CHOICE(pmu_names);
@@ -121,8 +123,8 @@ static bool parse_u32(struct text t, uint32_t low, uint32_t high, uint32_t *out)
 #define GUEST_MEMORY_MIN (UINT64_C(2) << 20)
 #define GUEST_MEMORY_MAX (UINT64_C(3) << 30) /* below the guest's MMIO hole */
 
-/* Bytes, or with K, M, G behind the number. */
-static bool parse_size(struct text t, uint64_t *out)
+/* Bytes, or with K, M, G behind the number; within [low, high]. */
+static bool parse_size(struct text t, uint64_t low, uint64_t high, uint64_t *out)
 {
     static const char suffixes[] = {'K', 'M', 'G'};
     uint64_t value, shift = 0;
@@ -134,14 +136,10 @@ static bool parse_size(struct text t, uint64_t *out)
             break;
         }
     }
-    if (!parse_number(t, 1, GUEST_MEMORY_MAX >> shift, &value)) {
+    if (!parse_number(t, 1, high >> shift, &value) || value << shift < low) {
         return false;
     }
-    value <<= shift;
-    if (value < GUEST_MEMORY_MIN || value % PAGE_2M != 0) {
-        return false;
-    }
-    *out = value;
+    *out = value << shift;
     return true;
 }
 
@@ -236,7 +234,35 @@ static bool set_report(struct hv_options *o, struct text t)
 
 static bool set_mem(struct hv_options *o, struct text t)
 {
-    return parse_size(t, &o->guest_memory);
+    uint64_t value;
+
+    if (!parse_size(t, GUEST_MEMORY_MIN, GUEST_MEMORY_MAX, &value) || value % PAGE_2M != 0) {
+        return false;
+    }
+    o->guest_memory = value;
+    return true;
+}
+
+static bool set_log_buffer(struct hv_options *o, struct text t)
+{
+    uint64_t value;
+
+    if (!parse_size(t, LOG_BUFFER_MIN, LOG_BUFFER_MAX, &value) || (value & (value - 1)) != 0) {
+        return false;
+    }
+    o->log_buffer = (uint32_t)value;
+    return true;
+}
+
+static bool set_frames(struct hv_options *o, struct text t)
+{
+    uint32_t value;
+    bool good = parse_choice(t, &frames, &value);
+
+    if (good) {
+        o->least_frames = value;
+    }
+    return good;
 }
 
 static bool set_vcpus(struct hv_options *o, struct text t)
@@ -398,20 +424,35 @@ static const struct {
     const char *name;
     bool (*set)(struct hv_options *options, struct text value);
 } words[] = {
-    {"mode", set_mode},         {"mem", set_mem},
-    {"vcpus", set_vcpus},       {"chunk", set_chunk},
-    {"log", set_log},           {"min-chunk", set_min_chunk},
-    {"pause", set_pause},       {"stride", set_stride},
-    {"chaos", set_chaos},       {"baud", set_baud},
-    {"seed", set_seed},         {"verify", set_verify},
-    {"end", set_end},           {"msg-port-e9", set_msg_port_e9},
-    {"report", set_report},     {"apic", set_apic},
-    {"selftest", set_selftest}, {"limit", set_limit},
-    {"limit-ms", set_limit_ms}, {"count", set_count},
-    {"seconds", set_seconds},   {"pmu", set_pmu},
-    {"noise", set_noise},       {"detail", set_detail},
-    {"noise", set_noise},       {"policy", set_policy},
-    {"off", set_off},           {"serial", set_serial},
+    {"mode", set_mode},
+    {"mem", set_mem},
+    {"vcpus", set_vcpus},
+    {"chunk", set_chunk},
+    {"log", set_log},
+    {"min-chunk", set_min_chunk},
+    {"pause", set_pause},
+    {"stride", set_stride},
+    {"chaos", set_chaos},
+    {"baud", set_baud},
+    {"seed", set_seed},
+    {"verify", set_verify},
+    {"end", set_end},
+    {"msg-port-e9", set_msg_port_e9},
+    {"report", set_report},
+    {"apic", set_apic},
+    {"selftest", set_selftest},
+    {"limit", set_limit},
+    {"limit-ms", set_limit_ms},
+    {"count", set_count},
+    {"seconds", set_seconds},
+    {"pmu", set_pmu},
+    {"noise", set_noise},
+    {"detail", set_detail},
+    {"frames", set_frames},
+    {"policy", set_policy},
+    {"off", set_off},
+    {"serial", set_serial},
+    {"log-buffer", set_log_buffer},
 };
 
 struct hv_options cmdline_defaults(void)
@@ -426,6 +467,7 @@ struct hv_options cmdline_defaults(void)
         .pause = 8,
         .stride = 20,
         .baud = BAUD_MAX,
+        .log_buffer = 256u << 10,
         .verify = true,
     };
 }

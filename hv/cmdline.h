@@ -58,6 +58,10 @@ enum hv_feature {
 
 #define CMDLINE_WORD_SIZE 64
 
+/* A power of two. The least holds what a log cannot do without, the most is far from what memory has. */
+#define LOG_BUFFER_MIN (8u << 10)
+#define LOG_BUFFER_MAX (16u << 20)
+
 struct hv_options {
     enum hv_mode mode;
     enum hv_log log;
@@ -70,6 +74,7 @@ struct hv_options {
     uint32_t stride;       /* TSC ticks of guest time per read of the time */
     uint32_t chaos;        /* seeded variation of the chunk length, percent, 0 to 90 */
     uint32_t baud;         /* of COM1 */
+    uint32_t log_buffer;   /* bytes of the log that wait for the line, and as many on it */
     uint64_t seed;
     uint32_t noise;    /* NOISE_*: what else the seed stirs up in recordings */
     uint64_t limit;    /* recording: ends with this commit; 0: no limit */
@@ -79,13 +84,14 @@ struct hv_options {
     enum hv_selftest selftest;
     bool detail; /* the log says what each chunk changed */
     enum hv_policy policy;
-    uint32_t off;     /* enum hv_feature, or'd */
-    bool serial;      /* replay: one chunk at a time */
-    bool verify;      /* compute and check digests */
-    bool full_report; /* the start-up report lists all that was looked at */
-    bool msg_port_e9; /* messages go to port 0xE9 as well */
-    bool no_pmu;      /* chunk ends are found again without the PMU */
-    bool xapic;       /* use xAPIC mode even where the CPU has x2APIC */
+    uint32_t off;      /* enum hv_feature, or'd */
+    bool serial;       /* replay: one chunk at a time */
+    bool least_frames; /* recording: no more host pages than it can do with */
+    bool verify;       /* compute and check digests */
+    bool full_report;  /* the start-up report lists all that was looked at */
+    bool msg_port_e9;  /* messages go to port 0xE9 as well */
+    bool no_pmu;       /* chunk ends are found again without the PMU */
+    bool xapic;        /* use xAPIC mode even where the CPU has x2APIC */
 };
 
 enum cmdline_error {

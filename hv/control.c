@@ -242,8 +242,8 @@ static void drain(void *context, const char *text, size_t size)
 
 static bool start_link(struct control *c, struct mem *mem)
 {
-    struct link_config config = {.ring = mem_alloc(mem, CONTROL_LINK_SIZE, PAGE_SIZE),
-                                 .ring_size = CONTROL_LINK_SIZE,
+    struct link_config config = {.ring = mem_alloc(mem, c->buffer_size, PAGE_SIZE),
+                                 .ring_size = c->buffer_size,
                                  .session = (uint32_t)(rdtsc() * 2654435761u) | 1,
                                  .rto = c->tsc_hz / 2,
                                  .wait_for_another = true,
@@ -258,21 +258,31 @@ static bool start_link(struct control *c, struct mem *mem)
     return true;
 }
 
-struct control *control_create(struct uart *uart, uint64_t tsc_hz, bool serial, size_t keep, struct mem *mem)
+_Static_assert(LOG_BUFFER_MIN >= LOG_WRITER_BUFFER_MIN, "the smallest buffer will do");
+
+/* A block of details needs its room, too. */
+static size_t buffer_size(const struct hv_options *options)
+{
+    return MAX(options->log_buffer, options->detail ? 2 * DETAIL_LUMP : 0);
+}
+
+struct control *control_create(struct uart *uart, const struct hv_options *options, uint64_t tsc_hz,
+                               size_t keep, struct mem *mem)
 {
     struct control *c = mem_alloc(mem, sizeof(*c), PAGE_SIZE);
 
     if (!c)
         return NULL;
-    c->writer_buffer = mem_alloc(mem, CONTROL_WRITER_SIZE, PAGE_SIZE);
+    c->buffer_size = buffer_size(options);
+    c->writer_buffer = mem_alloc(mem, c->buffer_size, PAGE_SIZE);
     if (keep)
         c->kept = (struct control_kept){.bytes = mem_alloc(mem, keep, PAGE_SIZE), .room = keep};
     if (!c->writer_buffer || (keep && !c->kept.bytes))
         return NULL;
     c->uart = uart;
-    c->serial = serial;
+    c->serial = options->log == LOG_SERIAL;
     c->tsc_hz = tsc_hz;
-    if (serial && !start_link(c, mem))
+    if (c->serial && !start_link(c, mem))
         return NULL;
     return c;
 }
@@ -298,7 +308,7 @@ void control_begin(struct control *c, struct vm *vm, enum control_log log_to)
     c->lump_used = 0;
     c->details = vm->detail.lump;
     c->details_used = 0;
-    log_writer_init(&c->writer, c->writer_buffer, CONTROL_WRITER_SIZE, 0);
+    log_writer_init(&c->writer, c->writer_buffer, c->buffer_size, 0);
     log_writer_header(&c->writer, &vm->header);
 }
 
@@ -316,6 +326,7 @@ static void collect_counters(struct control *c, uint64_t counters[][REC_COUNT_MA
         vcpu->counters[REC_COUNT_READ_PAGES] = view->read_pages;
         vcpu->counters[REC_COUNT_CHANGED_PAGES] = view->changed_pages;
         vcpu->counters[REC_COUNT_COPIES_OUT] = view->copies_out;
+        vcpu->counters[REC_COUNT_NO_FRAME] = view->no_frame;
         memcpy(counters[i], vcpu->counters, sizeof(vcpu->counters));
     }
 }

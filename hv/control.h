@@ -7,6 +7,7 @@
 #define RV_HV_CONTROL_H
 
 #include "drivers/uart.h"
+#include "hv/cmdline.h"
 #include "hv/machine.h"
 #include "hv/mem.h"
 #include "hv/vm.h"
@@ -14,8 +15,6 @@
 #include "replay/link_input.h"
 #include "replay/log_writer.h"
 
-#define CONTROL_WRITER_SIZE  (256u << 10)
-#define CONTROL_LINK_SIZE    (256u << 10)
 #define CONTROL_MESSAGE_SIZE (16u << 10)
 #define CONTROL_CONSOLE_LUMP 1024u
 
@@ -48,6 +47,7 @@ struct control {
     bool quiet;  /* neither console nor result of the run go over the link */
     enum control_log log_to;
     struct control_kept kept;
+    size_t buffer_size; /* of the log's writer, and of the link */
     uint8_t *writer_buffer;
     struct link link;
     struct link_inbox inbox; /* console input on its way to the guest */
@@ -70,10 +70,11 @@ struct control {
 };
 
 /*
- * `tsc_hz`: this machine's, for time-outs. Starts the link (`serial`), and takes over messages and panics.
- * `keep`: room for logs kept in memory, bytes. NULL: no memory.
+ * `options`: whether there is a link, and the size of its buffers. `tsc_hz`: this machine's, for time-outs.
+ * Takes over messages and panics. `keep`: room for logs kept in memory, bytes. NULL: no memory.
  */
-struct control *control_create(struct uart *uart, uint64_t tsc_hz, bool serial, size_t keep, struct mem *mem);
+struct control *control_create(struct uart *uart, const struct hv_options *options, uint64_t tsc_hz,
+                               size_t keep, struct mem *mem);
 
 /* The guest's memory is about to be taken back: nothing of it may be touched until the next control_begin().
  */

@@ -203,7 +203,7 @@ enum machine_status guest_run(struct hv_state *hv)
     status = guest_make(hv, &config, &vm);
     if (status != MACHINE_OK)
         return status;
-    control = control_create(&hv->com1, config.tsc_hz, serial, 0, &hv->mem);
+    control = control_create(&hv->com1, &hv->options, config.tsc_hz, 0, &hv->mem);
     if (!control) {
         hv_msg(MSG_ERROR, "not enough memory for the log");
         return MACHINE_REFUSED;

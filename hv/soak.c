@@ -136,8 +136,7 @@ enum machine_status soak_run(struct hv_state *hv)
     soak->tsc_hz = hv->cpus.tsc_khz * 1000;
     if (hv->options.seconds)
         soak->end = rdtsc() + soak->tsc_hz * hv->options.seconds;
-    soak->control =
-        control_create(&hv->com1, soak->tsc_hz, hv->options.log == LOG_SERIAL, LOG_ROOM, &hv->mem);
+    soak->control = control_create(&hv->com1, &hv->options, soak->tsc_hz, LOG_ROOM, &hv->mem);
     if (!soak->control) {
         hv_msg(MSG_ERROR, "not enough memory for the logs of mode=soak");
         return MACHINE_REFUSED;

@@ -15,7 +15,7 @@
 #define ASTRAY_TICKS (UINT64_C(1) << 33)
 
 #define CHUNK_PAGES     1024u               /* most pages that a chunk changes: 4 MiB */
-#define COMMIT_SLOTS    4096u               /* commits on their way to the log */
+#define BYTES_PER_SLOT  64u                 /* of the log's buffer, for each commit on its way there */
 #define FRAMES_LOW      256u                /* with fewer free ones per vCPU no chunk begins */
 #define CHAOS_WITH_SEED 20u                 /* percent */
 #define HOST_RESERVED   (UINT64_C(8) << 20) /* memory left for everything but frames */
@@ -36,6 +36,12 @@ static uint32_t ring_size(uint32_t vcpus)
     while (size < 4 * (vcpus + 1) * CHUNK_PAGES)
         size *= 2;
     return size;
+}
+
+/* Records that wait to be encoded: a small buffer for the log makes vCPUs wait early. */
+static uint32_t commit_slots(const struct vm *vm)
+{
+    return vm->log_buffer / BYTES_PER_SLOT;
 }
 
 const struct boot_module *vm_find_module(const struct boot_info *boot, const char *word, const char **rest)
@@ -63,7 +69,18 @@ static uint64_t memory_for_tables(const struct vm *vm)
 
     return HOST_RESERVED + pages * sizeof(struct page_entry) + vm->vcpu_count * of_view +
            ring_size(vm->vcpu_count) * sizeof(struct commit_entry) +
-           COMMIT_SLOTS * sizeof(struct commit_slot);
+           commit_slots(vm) * sizeof(struct commit_slot);
+}
+
+static struct order_config order_config(struct vm *vm)
+{
+    return (struct order_config){.pool = &vm->pool,
+                                 .pages = (uint32_t)(vm->memory_bytes / PAGE_SIZE),
+                                 .ring_size = ring_size(vm->vcpu_count),
+                                 .chunk_pages = CHUNK_PAGES,
+                                 .recording = vm->mode == VM_RECORD,
+                                 .vcpus = vm->vcpu_count,
+                                 .frames_low = frames_low(vm)};
 }
 
 /* Frames: every page twice over would be plenty; what a chunk of each vCPU can change is the least. */
@@ -76,6 +93,7 @@ static bool make_frames(struct vm *vm, struct mem *mem)
     uint64_t tables = memory_for_tables(vm);
     uint64_t have = free > tables ? (free - tables) / (PAGE_SIZE + sizeof(uint32_t)) : 0;
     uint32_t count = (uint32_t)MIN(want, have);
+    struct order_config order = order_config(vm);
     uint64_t base;
     uint32_t *stack;
 
@@ -86,6 +104,8 @@ static bool make_frames(struct vm *vm, struct mem *mem)
                (unsigned long long)(free >> 20));
         return false;
     }
+    if (vm->least_frames)
+        count = (uint32_t)order_least_frames(&order);
     stack = mem_alloc(mem, (uint64_t)count * sizeof(*stack), PAGE_SIZE);
     if (!stack || !mem_take(mem, (uint64_t)count * PAGE_SIZE, PAGE_SIZE, &base))
         return false;
@@ -97,19 +117,14 @@ static bool make_frames(struct vm *vm, struct mem *mem)
 
 static bool make_order(struct vm *vm, struct mem *mem)
 {
-    struct order_config config = {.pool = &vm->pool,
-                                  .pages = (uint32_t)(vm->memory_bytes / PAGE_SIZE),
-                                  .ring_size = ring_size(vm->vcpu_count),
-                                  .chunk_pages = CHUNK_PAGES,
-                                  .vcpus = vm->vcpu_count,
-                                  .frames_low = frames_low(vm)};
-    struct commit_slot *slots = mem_alloc(mem, COMMIT_SLOTS * sizeof(*slots), PAGE_SIZE);
+    struct order_config config = order_config(vm);
+    struct commit_slot *slots = mem_alloc(mem, commit_slots(vm) * sizeof(*slots), PAGE_SIZE);
 
     config.table = mem_alloc(mem, config.pages * sizeof(*config.table), PAGE_SIZE);
     config.ring = mem_alloc(mem, config.ring_size * sizeof(*config.ring), PAGE_SIZE);
     if (!slots || !config.table || !config.ring)
         return false;
-    commit_ring_init(&vm->commits, slots, COMMIT_SLOTS);
+    commit_ring_init(&vm->commits, slots, commit_slots(vm));
     return order_init(&vm->order, &config);
 }
 
@@ -330,6 +345,8 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->skid = POSITION_SKID;
     vm->astray_ticks = ASTRAY_TICKS;
     vm->verify = options->verify;
+    vm->log_buffer = options->log_buffer;
+    vm->least_frames = options->least_frames && config->mode == VM_RECORD;
     vm->limit = options->limit;
     vm->limit_ticks = config->tsc_hz / 1000 * options->limit_ms;
     set_policy(vm, options);

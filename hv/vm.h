@@ -94,6 +94,8 @@ struct vm {
     uint32_t rep_step;    /* preemption timer ticks, once the CPU's rate is known; see position.h */
     uint32_t skid;        /* branches, see POSITION_SKID */
     bool verify;          /* digest every chunk */
+    uint32_t log_buffer;  /* bytes */
+    bool least_frames;    /* recording: the pool is as small as can be */
     uint64_t limit;       /* recording: the commit that ends the guest; 0: none */
     uint64_t limit_ticks; /* record, run: host TSC ticks after which the guest ends; 0: none */
     bool adapt;           /* chunks get shorter after squashes */

@@ -4,9 +4,11 @@
 #include "hv/base/digest.h"
 
 /* What remains in use when every actor is at rest and parked, and what a chunk asks for to begin. */
-static uint64_t order_least_frames(const struct order_config *config)
+uint64_t order_least_frames(const struct order_config *config)
 {
-    return (uint64_t)config->pages + (uint64_t)config->vcpus * config->chunk_pages + config->frames_low;
+    uint64_t copies = config->recording ? config->chunk_pages / 2 : config->chunk_pages;
+
+    return config->pages + config->vcpus * copies + config->frames_low;
 }
 
 bool order_init(struct commit_order *order, const struct order_config *config)

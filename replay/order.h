@@ -70,6 +70,7 @@ struct order_config {
      * copy_limit() in view.c). Far above what one instruction and the delivery of an event write.
      */
     uint32_t chunk_pages;
+    bool recording; /* chunks change half as many */
     uint32_t vcpus; /* actors: vCPUs, and devices that write guest memory */
     /*
      * No chunk begins with fewer free frames. Recording: above the pool's reserve, or chunks would begin that
@@ -79,9 +80,10 @@ struct order_config {
 };
 
 /*
- * Every guest page gets a frame of the pool, in order. False where the pool is smaller than pages + vcpus *
- * chunk_pages + frames_low: actors at rest keep private copies, and could then wait for frames for ever.
+ * Every guest page gets a frame of the pool, in order. False where the pool is smaller than
+ * order_least_frames(): actors at rest keep private copies, and could then wait for frames for ever.
  */
+uint64_t order_least_frames(const struct order_config *config);
 bool order_init(struct commit_order *order, const struct order_config *config);
 
 static inline uint64_t order_seq(const struct commit_order *order)

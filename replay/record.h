@@ -202,6 +202,7 @@ enum rec_counter {
     REC_COUNT_TICKS_TURN,     /* replay: waiting for a snapshot to start from, or the turn to commit */
     REC_COUNT_TICKS_SLEEP,    /* halted */
     REC_COUNT_COPIES_OUT,     /* policy=samsara: pages copied by commits */
+    REC_COUNT_NO_FRAME,       /* chunks cut short, as hardly a frame was free */
     REC_COUNT_MAX
 };
 

@@ -217,12 +217,21 @@ uint64_t view_begin(struct view *view)
 
 #define NEARLY 32u /* pages: more than an instruction and an event's delivery write */
 
+/* The chunk has to end: it has all its copies, or the pool has no more frames. */
+static void end_short(struct view *view, bool has_copies)
+{
+    if (!view->cut_short && !has_copies)
+        view->counters.no_frame++;
+    view->cut_short = true;
+}
+
 bool view_nearly_full(struct view *view)
 {
-    if (view->copy_count + NEARLY < copy_limit(view) &&
-        frames_free(view->order->pool) >= NEARLY * view->order->vcpus)
+    bool has_copies = view->copy_count + NEARLY >= copy_limit(view);
+
+    if (!has_copies && frames_free(view->order->pool) >= NEARLY * view->order->vcpus)
         return false;
-    view->cut_short = true;
+    end_short(view, has_copies);
     return true;
 }
 
@@ -230,7 +239,7 @@ enum view_fault view_write_fault(struct view *view, uint32_t gpn)
 {
     HV_CHECK(gpn < view->order->pages && !view_has_copy(view, gpn));
     if (view->copy_count >= copy_limit(view) || !make_copy(view, gpn)) {
-        view->cut_short = true;
+        end_short(view, view->copy_count >= copy_limit(view));
         return view->copy_count >= copy_limit(view) ? VIEW_FAULT_FULL : VIEW_FAULT_NO_FRAME;
     }
     view->ops.make_private(view->ops.ctx, gpn, view->page[gpn].copy);

@@ -39,6 +39,7 @@ struct view_ops {
 struct view_counters {
     uint64_t copies, copies_ahead, compares, equal_pages, value_saves, rebuilds;
     uint64_t read_pages, changed_pages, copies_out;
+    uint64_t no_frame; /* chunks cut short, as hardly a frame was free */
 };
 
 /* What a conflict was about: how the chunk had used the page that a commit has changed. */

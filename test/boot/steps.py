@@ -179,9 +179,18 @@ def ended_so(test, outcome, verdict):
     test.code = 0
 
 
+def check_counter(test, log, name):
+    """The log's counters say that this happened."""
+    stats = subprocess.run([test.tools.retro, "stats", "--json", log], stdout=subprocess.PIPE, timeout=GRACE, check=False)
+    require(stats.returncode == 0, "retro stats refuses the log")
+    counters = json.loads(stats.stdout)["counters"]
+    require(sum(vcpu[name] for vcpu in counters) > 0, "the counter %s is 0" % name)
+
+
 def step_record(test, words, may_fail):
     outcome = next((word[len("outcome="):] for word in words if word.startswith("outcome=")), None)
-    words = [word for word in words if not word.startswith("outcome=")]
+    counted = [word[len("counted="):] for word in words if word.startswith("counted=")]
+    words = [word for word in words if not word.startswith(("outcome=", "counted="))]
     log = test.path("%d.rvlog" % (len(test.logs) + 1))
     test.logs.append(log)
     verdict = test.retro("record", words, test.machine() + ["--output", log])
@@ -192,6 +201,8 @@ def step_record(test, words, may_fail):
         test.call([test.tools.retro, "verify", log], GRACE)
         require(test.code == 0, "retro verify refuses the log")
         check_readers(test, log)
+        for name in counted:
+            check_counter(test, log, name)
     elif os.path.exists(log):
         code = test.code
         complete = subprocess.run([test.tools.retro, "verify", log], stdout=subprocess.DEVNULL,

@@ -94,9 +94,10 @@ static void make_memory(struct machine *m, bool replaying)
                                  .pages = PAGES,
                                  .ring_size = RING_ENTRIES,
                                  .chunk_pages = c->chunk_pages,
+                                 .recording = !replaying,
                                  .vcpus = vm->vcpu_count,
                                  .frames_low = vm->vcpu_count * FRAMES_LOW};
-    uint32_t frames = PAGES + vm->vcpu_count * (c->chunk_pages + FRAMES_LOW) + c->spare_frames;
+    uint32_t frames = (uint32_t)order_least_frames(&order) + c->spare_frames;
 
     frames_init(&vm->pool, make(m, (size_t)frames * PAGE_SIZE), make(m, frames * sizeof(uint32_t)), frames,
                 replaying ? FRAMES_LOW : 0);
@@ -413,6 +414,7 @@ static void fill_result(struct machine *m)
         for (uint32_t j = 0; j < REC_COUNT_MAX; j++)
             result->counters[j] += vcpu->counters[j];
         result->counters[REC_COUNT_COPIES_OUT] += vcpu->view.counters.copies_out;
+        result->counters[REC_COUNT_NO_FRAME] += vcpu->view.counters.no_frame;
         result->counters[REC_COUNT_COPIES] += vcpu->view.counters.copies;
         result->counters[REC_COUNT_COPIES_AHEAD] += vcpu->view.counters.copies_ahead;
         result->counters[REC_COUNT_EQUAL_PAGES] += vcpu->view.counters.equal_pages;

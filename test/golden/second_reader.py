@@ -25,7 +25,7 @@ COUNTERS = [
     "exit-msr", "exit-time", "exit-cpuid", "exit-registers", "exit-window", "exit-exception", "exit-interrupt",
     "exit-other", "read-pages", "changed-pages", "tables", "cuts", "ticks-guest", "ticks-exits", "ticks-begin",
     "ticks-state", "ticks-collect", "ticks-validate", "ticks-commit", "ticks-squash", "ticks-search", "ticks-room",
-    "ticks-token", "ticks-turn", "ticks-sleep", "copies-out"]
+    "ticks-token", "ticks-turn", "ticks-sleep", "copies-out", "no-frame"]
 NO_TRAITS = 2**64 - 1
 BIG = 2**64
 

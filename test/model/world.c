@@ -68,20 +68,22 @@ static void order_make(const struct scenario *scenario, bool replay)
     uint32_t low = scenario->frames_low ? scenario->frames_low : 1, ring = 1;
     /* Replay is promised that it never lacks a frame. */
     uint32_t frames_low = replay ? MAX(low, scenario->actors * chunk_pages) : low;
-    uint32_t frames = M_PAGES + scenario->actors * chunk_pages + frames_low;
+    uint32_t frames;
 
     while (ring < 2 * (scenario->actors + 1) * chunk_pages)
         ring *= 2;
-    if (scenario->frames != 1)
-        frames = scenario->frames == 2 ? M_FRAMES : MIN(frames + 8, M_FRAMES);
     struct order_config config = {.pool = &world.pool,
                                   .table = world.table,
                                   .pages = M_PAGES,
                                   .ring = world.ring,
                                   .ring_size = scenario->ring ? ring : MAX(ring, M_RING),
                                   .chunk_pages = chunk_pages,
+                                  .recording = !replay,
                                   .vcpus = scenario->actors,
                                   .frames_low = frames_low};
+    frames = (uint32_t)order_least_frames(&config);
+    if (scenario->frames != 1)
+        frames = scenario->frames == 2 ? M_FRAMES : MIN(frames + 8, M_FRAMES);
     frames_init(&world.pool, memory[0], world.stack, frames, 0);
     if (config.ring_size > M_RING || frames > M_FRAMES || !order_init(&world.order, &config))
         model_fail("the scenario is too large for the model");

@@ -105,6 +105,17 @@ static void test_all_words(void **state)
     good("off=value,equal,ahead,keep,pause,adapt,guess");
     assert_int_equal(o.off, FEATURE_VALUE | FEATURE_EQUAL | FEATURE_AHEAD | FEATURE_KEEP | FEATURE_PAUSE |
                                 FEATURE_ADAPT | FEATURE_GUESS);
+    assert_int_equal(o.log_buffer, 256 << 10);
+    assert_false(o.least_frames);
+    good("log-buffer=8K frames=least");
+    assert_int_equal(o.log_buffer, 8 << 10);
+    assert_true(o.least_frames);
+    good("log-buffer=16M frames=plenty");
+    assert_int_equal(o.log_buffer, 16 << 20);
+    bad("log-buffer=4K", CMDLINE_BAD_VALUE, "log-buffer=4K");
+    bad("log-buffer=32M", CMDLINE_BAD_VALUE, "log-buffer=32M");
+    bad("log-buffer=48K", CMDLINE_BAD_VALUE, "log-buffer=48K");
+    bad("frames=1", CMDLINE_BAD_VALUE, "frames=1");
     bad("off=", CMDLINE_BAD_VALUE, "off=");
     bad("off=value,", CMDLINE_BAD_VALUE, "off=value,");
     bad("off=,value", CMDLINE_BAD_VALUE, "off=,value");

@@ -161,10 +161,13 @@ static void replay_serially(struct fake_machine_config c, const struct fake_resu
     compare(&c, "serial replay", recorded, fake_replay(&c));
 }
 
-static void check_pair(struct fake_machine_config *c)
+/* The recording's counters are added to `counters`, unless that is NULL. */
+static void check_counted(struct fake_machine_config *c, uint64_t *counters)
 {
     struct fake_result *recorded = fake_record(c);
 
+    for (unsigned i = 0; counters && i < REC_COUNT_MAX; i++)
+        counters[i] += recorded->counters[i];
     check_guest(c, recorded);
     c->log = recorded->log;
     c->log_bytes = recorded->log_bytes;
@@ -172,6 +175,11 @@ static void check_pair(struct fake_machine_config *c)
     replay_elsewhere(*c, recorded);
     replay_serially(*c, recorded);
     fake_result_delete(recorded);
+}
+
+static void check_pair(struct fake_machine_config *c)
+{
+    check_counted(c, NULL);
 }
 
 static struct fake_guest guest_of(uint64_t seed)
@@ -277,6 +285,8 @@ static void just_running(void **state)
 /* Chunks that may change few pages, and hardly a frame to spare: chunks end early, and wait. */
 static void short_of_memory(void **state)
 {
+    uint64_t counters[REC_COUNT_MAX] = {0};
+
     (void)state;
     for (uint64_t seed = 4000; seed < 4030; seed++) {
         struct fake_guest guest = guest_of(seed);
@@ -285,8 +295,9 @@ static void short_of_memory(void **state)
         config.chunk_pages = 24;
         config.spare_frames = seed % 2 ? 0 : 8;
         config.chunk_ticks = 1500;
-        check_pair(&config);
+        check_counted(&config, counters);
     }
+    assert_true(counters[REC_COUNT_STALLS] > 0);
 }
 
 /* The pages that string I/O needs are lacking now and then: before its value is stored, before bits are

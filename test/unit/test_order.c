@@ -32,6 +32,11 @@ static void init_refuses_a_pool_that_could_run_dry(void **state)
     assert_false(order_init(&rig->order, &config));
     frames_init(&rig->pool, rig->memory, rig->stack, least, 0);
     assert_true(order_init(&rig->order, &config));
+    config.recording = true;
+    frames_init(&rig->pool, rig->memory, rig->stack, least - RIG_ACTORS * RIG_CHUNK_PAGES / 2 - 1, 0);
+    assert_false(order_init(&rig->order, &config));
+    frames_init(&rig->pool, rig->memory, rig->stack, least - RIG_ACTORS * RIG_CHUNK_PAGES / 2, 0);
+    assert_true(order_init(&rig->order, &config));
     rig_delete(rig);
 }
 

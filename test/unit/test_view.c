@@ -275,8 +275,10 @@ static void without_frames_nothing_is_copied(void **state)
         frame = frame_alloc(&rig->pool, false);
     assert_int_equal(rig_write(rig, 0, 1, 1), VIEW_FAULT_NO_FRAME);
     assert_false(view_has_copy(view_of(rig, 0), 1));
+    assert_int_equal(view_of(rig, 0)->counters.no_frame, 1);
     frame_free(&rig->pool, frame);
     assert_int_equal(rig_write(rig, 0, 1, 1), VIEW_FAULT_COPIED);
+    assert_int_equal(view_of(rig, 0)->counters.no_frame, 1);
     rig_commit(rig, 0);
     rig_delete(rig);
 }
