@@ -25,14 +25,22 @@ uint64_t vcpu_read_time(struct vcpu *vcpu)
 /* ---- The state in the processor ---- */
 
 /*
+ * The SIMD registers are the hypervisor's from here to load_xstate(), and hold nothing of the guest: its
+ * state is saved, or will be put back. XCR0 may be the guest's still, also that of a squashed chunk.
+ */
+static void own_simd(void)
+{
+    if (xgetbv(0) != CPUID_MODEL_XCR0)
+        xsetbv(0, CPUID_MODEL_XCR0);
+}
+
+/*
  * All components are restored, so that none is in its initial configuration by accident of what ran before
  * (XINUSE, SDM 1 13.6); XCR0 must have them all meanwhile.
  */
 static void load_xstate(struct vcpu *vcpu)
 {
-    /* What XCR0 really is: a squashed chunk may have changed it. */
-    if (xgetbv(0) != CPUID_MODEL_XCR0)
-        xsetbv(0, CPUID_MODEL_XCR0);
+    own_simd();
     xrstor(vcpu->state->xsave, CPUID_MODEL_XCR0);
     if (vcpu->state->xcr0 != CPUID_MODEL_XCR0)
         xsetbv(0, vcpu->state->xcr0);
@@ -136,6 +144,7 @@ static bool awake(struct vcpu *vcpu)
 void chunk_snapshot(struct vcpu *vcpu)
 {
     phase_enter(vcpu, REC_COUNT_TICKS_BEGIN);
+    own_simd();
     view_begin(&vcpu->view);
     vcpu->time_used = false;
     vcpu->time_reads = 0;
@@ -308,7 +317,7 @@ enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
 
 static uint64_t digest_of(const struct vcpu *vcpu, uint64_t writes)
 {
-    return digest_word(vcpu_state_digest(vcpu->state), writes);
+    return digest_word(vcpu_state_change_digest(vcpu->saved, vcpu->state), writes);
 }
 
 static bool page_dirty(void *vcpu, uint32_t gpn)
@@ -316,9 +325,19 @@ static bool page_dirty(void *vcpu, uint32_t gpn)
     return ept_dirty(&((struct vcpu *)vcpu)->ept, gpn);
 }
 
-uint64_t chunk_peek_digest(struct vcpu *vcpu)
+uint64_t chunk_peek_digest(struct vcpu *vcpu, bool simd_as_is)
 {
-    return digest_of(vcpu, view_peek_digest(&vcpu->view, page_dirty, vcpu));
+    uint64_t writes;
+
+    chunk_read_state(vcpu);
+    if (simd_as_is) {
+        writes = view_peek_digest(&vcpu->view, page_dirty, vcpu, FRAME_SIMD_GUEST);
+    } else {
+        own_simd();
+        writes = view_peek_digest(&vcpu->view, page_dirty, vcpu, FRAME_SIMD_FREE);
+        load_xstate(vcpu);
+    }
+    return digest_of(vcpu, writes);
 }
 
 _Static_assert(EPT_PAGE_DIRTY == VIEW_DIRTY, "the harvest's list is the view's");
@@ -330,6 +349,7 @@ static void collect(struct vcpu *vcpu)
     phase_enter(vcpu, REC_COUNT_TICKS_COLLECT);
     ept_harvest(&vcpu->ept, &harvest);
     HV_CHECK(!harvest.full);
+    own_simd();
     vcpu->counters[REC_COUNT_TABLES] += harvest.tables;
     view_collect(&vcpu->view, vcpu->accessed, harvest.count);
 }

@@ -45,8 +45,12 @@ uint64_t chunk_spent(const struct vcpu *vcpu);
 
 /* Reads the processor's state into vcpu->state (the processor keeps it too). */
 void chunk_read_state(struct vcpu *vcpu);
-/* Digest of the state just read and of the pages changed so far; the chunk may go on afterwards. */
-uint64_t chunk_peek_digest(struct vcpu *vcpu);
+/*
+ * Reads the state, too: digest of it and of the pages changed so far; the chunk may go on afterwards. Unless
+ * SIMD is to stay as it is, its registers are loaded anew afterwards, with every component in use: a guest
+ * that saves them later in the chunk could see that (XSTATE_BV, SDM 1 13.6).
+ */
+uint64_t chunk_peek_digest(struct vcpu *vcpu, bool simd_as_is);
 
 /* The chunk's end: reads the state, collects the read and write sets, and returns the chunk's digest. */
 uint64_t chunk_finish(struct vcpu *vcpu);

@@ -41,6 +41,9 @@ enum position_result {
 #define POSITION_SKID_FACTOR 8u
 /* So many guesses go by the count; the last ones do without. */
 #define POSITION_COUNT_GUESSES 4u
+/* Looks at the state may destroy and restore the SIMD registers in so many guesses; the last ones leave them.
+ */
+#define POSITION_SIMD_GUESSES 4u
 
 /*
  * Before the vCPUs run, with the log read: whether branches are counted, by `pmu`. A recording then has the

@@ -1,5 +1,6 @@
 #include "hv/vcpu_state.h"
 
+#include "hv/base/changes.h"
 #include "hv/base/digest.h"
 #include "hv/cpu/cpu.h"
 
@@ -10,6 +11,7 @@ _Static_assert(sizeof(struct vcpu_state) == CPUID_MODEL_XSAVE_BYTES + sizeof(str
                                                 sizeof(struct vrandom) + sizeof(struct vcpu_completion) + 64,
                "struct vcpu_state has no padding");
 _Static_assert(sizeof(struct vcpu_state) % 64 == 0, "whole words, whole alignment units");
+_Static_assert(sizeof(struct vcpu_state) / 8 <= CHANGES_WORDS, "a key for each word");
 
 #define FIELD(name, member)                                                                                  \
     {                                                                                                        \
@@ -126,6 +128,20 @@ uint64_t vcpu_state_digest(const struct vcpu_state *state)
 
     d = digest_word(d, state->cpu.rflags & ~RFLAGS_RF);
     return digest_words(d, words + rflags + 1, sizeof(*state) / 8 - rflags - 1);
+}
+
+uint64_t vcpu_state_change_digest(const struct vcpu_state *before, const struct vcpu_state *state)
+{
+    const uint64_t *old = (const uint64_t *)(const void *)before,
+                   *new = (const uint64_t *)(const void *)state;
+    const uint32_t rflags = offsetof(struct vcpu_state, cpu.rflags) / 8;
+    struct changes changes = {0};
+
+    changes_add(&changes, old, new, 0, rflags);
+    if ((old[rflags] ^ new[rflags]) & ~RFLAGS_RF)
+        changes_add_word(&changes, new[rflags] & ~RFLAGS_RF, rflags);
+    changes_add(&changes, old, new, rflags + 1, sizeof(*state) / 8);
+    return changes_digest(&changes, ~UINT64_C(0));
 }
 
 const struct vcpu_field *vcpu_state_difference(const struct vcpu_state *a, const struct vcpu_state *b,

@@ -76,6 +76,10 @@ void vcpu_state_canonicalize(struct vcpu_state *state);
  */
 uint64_t vcpu_state_digest(const struct vcpu_state *state);
 
+/* Digest of what differs from an earlier canonical state, which is known to be right: 0 if nothing does. RF
+ * does not count. */
+uint64_t vcpu_state_change_digest(const struct vcpu_state *before, const struct vcpu_state *state);
+
 /* The first field that differs, or NULL; *word gets the index of the first differing 64-bit word in it. */
 const struct vcpu_field *vcpu_state_difference(const struct vcpu_state *a, const struct vcpu_state *b,
                                                uint32_t *word);

@@ -2,6 +2,7 @@
 
 #include "hv/base/check.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/cpuid.h"
 #include "hv/detail.h"
 #include "hv/guestmem/linux_boot.h"
 #include "hv/guestmem/loader.h"
@@ -83,6 +84,13 @@ static struct order_config order_config(struct vm *vm)
                                  .frames_low = frames_low(vm)};
 }
 
+/* AVX itself is a requirement, as a part of XCR0 (SDM 1 14.3, 14.7.1). */
+static bool host_has_avx2(void)
+{
+    return host_cpuid(NULL, 0, 0).eax >= CPUID_FEATURES &&
+           (host_cpuid(NULL, CPUID_FEATURES, 0).ebx & CPUID_7_EBX_AVX2);
+}
+
 /* Frames: every page twice over would be plenty; what a chunk of each vCPU can change is the least. */
 static bool make_frames(struct vm *vm, struct mem *mem)
 {
@@ -112,6 +120,7 @@ static bool make_frames(struct vm *vm, struct mem *mem)
     /* The first ones are guest memory as loaded, the others get their content before they are used. */
     memset((void *)base, 0, vm->memory_bytes);
     frames_init(&vm->pool, (uint8_t *)base, stack, count, vm->mode == VM_REPLAY ? FRAMES_LOW : 0);
+    vm->pool.wide = host_has_avx2();
     return true;
 }
 

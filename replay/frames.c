@@ -1,7 +1,7 @@
 #include "replay/frames.h"
 
+#include "hv/base/changes.h"
 #include "hv/base/check.h"
-#include "hv/base/digest.h"
 
 void frames_init(struct frame_pool *pool, uint8_t *base, uint32_t *stack, uint32_t count, uint32_t reserve)
 {
@@ -47,17 +47,17 @@ void frame_free(struct frame_pool *pool, uint32_t frame)
     spin_unlock(&pool->lock);
 }
 
-/*
- * The string instructions are what the processor does fastest over a page without SIMD registers,
- * which hold the guest's values.
- */
-void frame_copy(const struct frame_pool *pool, uint32_t to, uint32_t from)
+/* Without SIMD registers the string instructions are what the processor does fastest over a page. */
+void frame_copy(const struct frame_pool *pool, uint32_t to, uint32_t from, enum frame_simd simd)
 {
     void *d = frame_data(pool, to);
     const void *s = frame_data(pool, from);
     uint64_t words = PAGE_SIZE / 8;
 
-    __asm__ volatile("rep movsq" : "+D"(d), "+S"(s), "+c"(words)::"memory");
+    if (pool->wide && simd == FRAME_SIMD_FREE)
+        changes_page_copy_wide(d, s);
+    else
+        __asm__ volatile("rep movsq" : "+D"(d), "+S"(s), "+c"(words)::"memory");
 }
 
 bool frame_equal(const struct frame_pool *pool, uint32_t a, uint32_t b)
@@ -70,47 +70,29 @@ bool frame_equal(const struct frame_pool *pool, uint32_t a, uint32_t b)
     return equal;
 }
 
-#define WORDS  (PAGE_SIZE / 8)
-#define SPARSE 6u /* changed words that are digested one by one */
-
-/* The first word from `from` on that differs, or WORDS. */
-static uint32_t next_difference(const uint64_t *a, const uint64_t *b, uint32_t from)
-{
-    const uint64_t *x = a + from, *y = b + from;
-    uint64_t left = WORDS - from;
-    bool equal;
-
-    if (!left)
-        return WORDS;
-    __asm__ volatile("repe cmpsq" : "+D"(x), "+S"(y), "+c"(left), "=@cce"(equal)::"memory");
-    return equal ? WORDS : (uint32_t)(WORDS - left - 1);
-}
+#define WORDS (PAGE_SIZE / 8)
+_Static_assert(WORDS == CHANGES_WORDS, "a page has a key for each word");
 
 bool frames_change_same(const struct frame_pool *pool, uint32_t base, uint32_t a, uint32_t b)
 {
     const uint64_t *old = frame_data(pool, base), *x = frame_data(pool, a), *y = frame_data(pool, b);
 
-    for (uint32_t i = next_difference(old, x, 0); i < WORDS; i = next_difference(old, x, i + 1)) {
+    for (uint32_t i = changes_next(old, x, 0, WORDS); i < WORDS; i = changes_next(old, x, i + 1, WORDS)) {
         if (y[i] != old[i])
             return true;
     }
     return false;
 }
 
-uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint32_t copy, uint64_t seed)
+uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint32_t copy, uint64_t seed,
+                             enum frame_simd simd)
 {
     const uint64_t *old = frame_data(pool, base), *new = frame_data(pool, copy);
-    uint32_t at = next_difference(old, new, 0);
-    uint64_t d = seed;
+    struct changes changes = {0};
 
-    if (at == WORDS)
-        return 0;
-    for (uint32_t n = 0; at < WORDS && n < SPARSE; n++) {
-        d = digest_word(digest_word(d, at), new[at]);
-        at = next_difference(old, new, at + 1);
-    }
-    if (at < WORDS)
-        d = digest_words(digest_word(d, at), new + at, WORDS - at);
-    d = digest_finish(d);
-    return d ? d : 1; /* 0 means equal */
+    if (pool->wide && simd == FRAME_SIMD_FREE)
+        changes_add_page_wide(&changes, old, new);
+    else
+        changes_add(&changes, old, new, 0, WORDS);
+    return changes_digest(&changes, seed);
 }

@@ -19,6 +19,7 @@ struct frame_pool {
     uint32_t count;
     uint32_t reserve;
     uint32_t low_mark; /* fewest free frames seen */
+    bool wide;         /* the processor has AVX2: what FRAME_SIMD_FREE says is made use of */
 };
 
 /* `base`: count pages, page-aligned; `stack`: room for count numbers. All frames start free. */
@@ -38,8 +39,14 @@ static inline void *frame_data(const struct frame_pool *pool, uint32_t frame)
     return pool->base + (uint64_t)frame * PAGE_SIZE;
 }
 
+/* Whose the SIMD registers are at a call. */
+enum frame_simd {
+    FRAME_SIMD_GUEST, /* a chunk is under way: they hold the guest's values */
+    FRAME_SIMD_FREE,  /* between chunks: they may be destroyed, and XCR0 allows SSE and AVX */
+};
+
 /* Copies and compares whole frames; compare is true where they are equal. */
-void frame_copy(const struct frame_pool *pool, uint32_t to, uint32_t from);
+void frame_copy(const struct frame_pool *pool, uint32_t to, uint32_t from, enum frame_simd simd);
 bool frame_equal(const struct frame_pool *pool, uint32_t a, uint32_t b);
 
 /* Whether frames `a` and `b`, both made from `base`, differ from it in a same 64-bit word. */
@@ -47,8 +54,9 @@ bool frames_change_same(const struct frame_pool *pool, uint32_t base, uint32_t a
 
 /*
  * 0 where frame `copy` equals frame `base`, otherwise a digest of what differs, begun with `seed`: the
- * changed words and their places, or, once there are many, all words from there on. One pass both ways.
+ * changed words and their places (hv/base/changes.h). One pass both ways.
  */
-uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint32_t copy, uint64_t seed);
+uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint32_t copy, uint64_t seed,
+                             enum frame_simd simd);
 
 #endif

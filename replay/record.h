@@ -94,7 +94,7 @@ struct rec_commit {
 };
 
 /* What a log says about the machine it was made on; replay refuses a different one by name. */
-#define REC_REPLAY_SEMANTICS 3u /* raised whenever the same log would replay differently */
+#define REC_REPLAY_SEMANTICS 4u /* raised whenever the same log would replay differently */
 #define REC_COMMAND_LINE_MAX 256u
 #define REC_BUILD_ID_MAX     64u
 #define REC_TRAITS_UNKNOWN   UINT64_MAX /* a log older than the field */

@@ -158,14 +158,14 @@ static void trim_copies(struct view *view)
     view->stale_copies = false;
 }
 
-static bool make_copy(struct view *view, uint32_t gpn)
+static bool make_copy(struct view *view, uint32_t gpn, enum frame_simd simd)
 {
     struct view_page *page = &view->page[gpn];
     uint32_t frame = frame_alloc(view->order->pool, view->from_reserve);
 
     if (frame == FRAME_NONE)
         return false;
-    frame_copy(view->order->pool, frame, page->frame);
+    frame_copy(view->order->pool, frame, page->frame, simd);
     page->copy = frame;
     view->copies[view->copy_count++] = gpn;
     return true;
@@ -180,7 +180,7 @@ static void copy_ahead(struct view *view)
         uint32_t gpn = view->writes[i];
         if (view_has_copy(view, gpn) || view->page[gpn].heat < VIEW_HEAT_AHEAD)
             continue;
-        if (!make_copy(view, gpn))
+        if (!make_copy(view, gpn, FRAME_SIMD_FREE))
             return;
         view->ops.map(view->ops.ctx, gpn, view->page[gpn].copy, true);
         view->counters.copies_ahead++;
@@ -238,7 +238,7 @@ bool view_nearly_full(struct view *view)
 enum view_fault view_write_fault(struct view *view, uint32_t gpn)
 {
     HV_CHECK(gpn < view->order->pages && !view_has_copy(view, gpn));
-    if (view->copy_count >= copy_limit(view) || !make_copy(view, gpn)) {
+    if (view->copy_count >= copy_limit(view) || !make_copy(view, gpn, FRAME_SIMD_GUEST)) {
         end_short(view, view->copy_count >= copy_limit(view));
         return view->copy_count >= copy_limit(view) ? VIEW_FAULT_FULL : VIEW_FAULT_NO_FRAME;
     }
@@ -248,11 +248,11 @@ enum view_fault view_write_fault(struct view *view, uint32_t gpn)
 }
 
 /* 0 where the private copy equals its base. The page number is part of the digest. */
-static uint64_t change_digest(const struct view *view, uint32_t gpn)
+static uint64_t change_digest(const struct view *view, uint32_t gpn, enum frame_simd simd)
 {
     const struct view_page *page = &view->page[gpn];
 
-    return frame_change_digest(view->order->pool, page->frame, page->copy, ~(uint64_t)gpn);
+    return frame_change_digest(view->order->pool, page->frame, page->copy, ~(uint64_t)gpn, simd);
 }
 
 /* A dirty private page: a change, unless it came out equal to its base. */
@@ -263,7 +263,7 @@ static void collect_written(struct view *view, uint32_t gpn)
 
     HV_CHECK(page->copy != FRAME_NONE);
     view->counters.compares++;
-    digest = change_digest(view, gpn);
+    digest = change_digest(view, gpn, FRAME_SIMD_FREE);
     if (!digest) {
         view->counters.equal_pages++;
         /* Counted as a write, it adds nothing to the digest: a replay need not do the same. */
@@ -297,7 +297,8 @@ uint64_t view_write_digest(const struct view *view)
     return view->write_digest;
 }
 
-uint64_t view_peek_digest(const struct view *view, bool (*dirty)(void *ctx, uint32_t gpn), void *ctx)
+uint64_t view_peek_digest(const struct view *view, bool (*dirty)(void *ctx, uint32_t gpn), void *ctx,
+                          enum frame_simd simd)
 {
     uint64_t sum = 0;
 
@@ -306,7 +307,7 @@ uint64_t view_peek_digest(const struct view *view, bool (*dirty)(void *ctx, uint
         const struct view_page *page = &view->page[gpn];
         if (page->copy == FRAME_NONE || !dirty(ctx, gpn))
             continue;
-        sum += change_digest(view, gpn);
+        sum += change_digest(view, gpn, simd);
     }
     return sum;
 }
@@ -400,7 +401,7 @@ static void copy_out(struct view *view, struct view_page *page)
 
     if (frame == FRAME_NONE)
         return;
-    frame_copy(pool, frame, page->copy);
+    frame_copy(pool, frame, page->copy, FRAME_SIMD_FREE);
     frame_free(pool, page->copy);
     page->copy = frame;
     view->counters.copies_out++;
@@ -435,7 +436,7 @@ void view_squash(struct view *view)
 {
     for (uint32_t i = 0; i < view->write_count && keeps_copies(view); i++) {
         struct view_page *page = &view->page[view->writes[i]];
-        frame_copy(view->order->pool, page->copy, page->frame);
+        frame_copy(view->order->pool, page->copy, page->frame, FRAME_SIMD_FREE);
     }
     view->write_count = 0;
 }

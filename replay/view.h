@@ -6,7 +6,9 @@
  * Life of a chunk:
  *     view_begin -> run (view_write_fault ...) -> view_collect -> view_validate -> view_commit_enter
  *     -> view_commit_leave, or view_squash instead from view_collect on.
- * A view belongs to one CPU; only view_commit_enter/leave take the order's lock.
+ * A view belongs to one CPU; only view_commit_enter/leave take the order's lock. Where a chunk is not
+ * running, from view_collect to the next view_begin, SIMD registers are made use of (FRAME_SIMD_FREE): the
+ * guest's are saved by then, and are loaded after view_begin.
  */
 #ifndef RV_REPLAY_VIEW_H
 #define RV_REPLAY_VIEW_H
@@ -145,7 +147,8 @@ void view_collect(struct view *view, const uint32_t *accessed, uint32_t count);
 uint64_t view_write_digest(const struct view *view);
 
 /* The same while the chunk runs: `dirty` says whether page gpn was written so far. */
-uint64_t view_peek_digest(const struct view *view, bool (*dirty)(void *ctx, uint32_t gpn), void *ctx);
+uint64_t view_peek_digest(const struct view *view, bool (*dirty)(void *ctx, uint32_t gpn), void *ctx,
+                          enum frame_simd simd);
 
 enum view_verdict {
     VIEW_VALID,

@@ -101,6 +101,7 @@ static void make_memory(struct machine *m, bool replaying)
 
     frames_init(&vm->pool, make(m, (size_t)frames * PAGE_SIZE), make(m, frames * sizeof(uint32_t)), frames,
                 replaying ? FRAMES_LOW : 0);
+    vm->pool.wide = __builtin_cpu_supports("avx2");
     order.table = make(m, PAGES * sizeof(*order.table));
     order.ring = make(m, RING_ENTRIES * sizeof(*order.ring));
     commit_ring_init(&vm->commits, make(m, COMMIT_SLOTS * sizeof(struct commit_slot)), COMMIT_SLOTS);

@@ -89,7 +89,7 @@ static void copy_and_compare_see_every_byte(void **state)
         memory[1][i] = (uint8_t)(i * 7 + i / 256);
     memset(memory[2], 0xee, PAGE_SIZE);
     memset(memory[3], 0xdd, PAGE_SIZE);
-    frame_copy(&pool, 2, 1);
+    frame_copy(&pool, 2, 1, FRAME_SIMD_GUEST);
     assert_memory_equal(memory[2], memory[1], PAGE_SIZE);
     assert_int_equal(memory[3][0], 0xdd);
     assert_true(frame_equal(&pool, 1, 2));
@@ -115,14 +115,14 @@ static void change_digest_is_zero_only_where_nothing_changed(void **state)
     frames_init(&pool, memory[0], stack, COUNT, 0);
     for (uint32_t i = 0; i < PAGE_SIZE / 8; i++)
         *word(1, i) = *word(2, i) = *word(3, i) = i * UINT64_C(0x123456789abcdef);
-    assert_int_equal(frame_change_digest(&pool, 1, 2, 5), 0);
+    assert_int_equal(frame_change_digest(&pool, 1, 2, 5, FRAME_SIMD_GUEST), 0);
     for (uint32_t i = 0; i < PAGE_SIZE / 8; i++) {
         *word(2, i) ^= 1;
-        uint64_t d = frame_change_digest(&pool, 1, 2, 5);
+        uint64_t d = frame_change_digest(&pool, 1, 2, 5, FRAME_SIMD_GUEST);
         assert_int_not_equal(d, 0);
         assert_int_not_equal(d, last); /* the same bit of the next word is another change */
-        assert_int_equal(frame_change_digest(&pool, 3, 2, 5), d);
-        assert_int_not_equal(frame_change_digest(&pool, 1, 2, 6), d);
+        assert_int_equal(frame_change_digest(&pool, 3, 2, 5, FRAME_SIMD_GUEST), d);
+        assert_int_not_equal(frame_change_digest(&pool, 1, 2, 6, FRAME_SIMD_GUEST), d);
         *word(2, i) ^= 1;
         last = d;
     }
@@ -140,10 +140,10 @@ static void change_digest_sees_each_of_many_changes(void **state)
         memset(memory[2], 0, PAGE_SIZE);
         for (uint32_t i = 3; i < PAGE_SIZE / 8; i += step)
             *word(2, i) = i;
-        uint64_t d = frame_change_digest(&pool, 1, 2, 0);
+        uint64_t d = frame_change_digest(&pool, 1, 2, 0, FRAME_SIMD_GUEST);
         for (uint32_t i = 0; i < PAGE_SIZE / 8; i++) {
             *word(2, i) ^= UINT64_C(1) << 63;
-            assert_int_not_equal(frame_change_digest(&pool, 1, 2, 0), d);
+            assert_int_not_equal(frame_change_digest(&pool, 1, 2, 0, FRAME_SIMD_GUEST), d);
             *word(2, i) ^= UINT64_C(1) << 63;
         }
     }
@@ -154,8 +154,8 @@ static uint64_t counted_in_step(const struct frame_pool *pool, uint64_t from, ui
 {
     *word(2, 2) = from + times;
     *word(4, 2) = from + 1 + times;
-    return frame_change_digest(pool, 1, 2, ~UINT64_C(0x11c)) +
-           frame_change_digest(pool, 3, 4, ~UINT64_C(0x11e));
+    return frame_change_digest(pool, 1, 2, ~UINT64_C(0x11c), FRAME_SIMD_GUEST) +
+           frame_change_digest(pool, 3, 4, ~UINT64_C(0x11e), FRAME_SIMD_GUEST);
 }
 
 /* A chunk's digest adds up those of its pages: changes that go together must not cancel each other. */

@@ -48,6 +48,8 @@ static bool is_resume_flag(size_t byte, uint8_t bit)
     return byte == offsetof(struct vcpu_state, cpu.rflags) + 2 && RFLAGS_RF >> 16 == bit;
 }
 
+static uint64_t last_change; /* digest of the flip before */
+
 static void flip(size_t byte, uint8_t bit)
 {
     const struct vcpu_field *field, *expected = vcpu_fields;
@@ -59,10 +61,15 @@ static void flip(size_t byte, uint8_t bit)
     field = vcpu_state_difference(&plain, &changed, &word);
     assert_ptr_equal(field, expected);
     assert_int_equal(word, (byte - expected->offset) / 8);
-    if (is_resume_flag(byte, bit))
+    if (is_resume_flag(byte, bit)) {
         assert_true(vcpu_state_digest(&changed) == vcpu_state_digest(&plain));
-    else
+        assert_true(vcpu_state_change_digest(&plain, &changed) == 0);
+    } else {
         assert_true(vcpu_state_digest(&changed) != vcpu_state_digest(&plain));
+        assert_true(vcpu_state_change_digest(&plain, &changed) != 0);
+        assert_true(vcpu_state_change_digest(&plain, &changed) != last_change);
+        last_change = vcpu_state_change_digest(&plain, &changed);
+    }
     ((uint8_t *)&changed)[byte] ^= bit;
 }
 

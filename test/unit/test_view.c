@@ -375,7 +375,7 @@ static void the_write_digest_is_of_pages_and_contents(void **state)
         rig_write(rig, actor, 5, 0); /* silent */
         rig_write(rig, actor, actor ? 4 : 1, actor ? 7 : 8);
         rig_write(rig, actor, actor ? 1 : 4, actor ? 8 : 7);
-        peek = view_peek_digest(view_of(rig, actor), is_dirty, &rig->actor[actor]);
+        peek = view_peek_digest(view_of(rig, actor), is_dirty, &rig->actor[actor], FRAME_SIMD_GUEST);
         rig_collect(rig, actor);
         digest[actor] = view_write_digest(view_of(rig, actor));
         assert_int_equal(peek, digest[actor]);
