@@ -1,9 +1,8 @@
 #include "hv/acts.h"
 
 #include "hv/base/check.h"
-#include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
-#include "hv/cpu/trap.h"
+#include "hv/devices.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,44 +40,44 @@ void act_end_guest(struct vm *vm, uint32_t vcpu, enum rec_outcome outcome, uint3
     vm_stop(vm);
 }
 
-static void port_out(struct vcpu *vcpu)
+/* Accesses that don't need the time must not use it: the record of the chunk may have none. */
+static uint64_t port_time(struct vcpu *vcpu)
+{
+    return vports_uses_time(vcpu->act.port, vcpu->act.size) ? devices_act_time(vcpu) : 0;
+}
+
+static void port_in(struct vcpu *vcpu, uint64_t seq)
+{
+    struct vm *vm = vcpu->vm;
+
+    vcpu->state->completion.gpr_value =
+        vports_in(&vm->ports, vcpu->act.port, vcpu->act.size, port_time(vcpu));
+    devices_settle(vm, seq);
+}
+
+static void port_out(struct vcpu *vcpu, uint64_t seq)
 {
     struct vm *vm = vcpu->vm;
     struct vports_effect effect;
 
-    vports_out(&vm->ports, vcpu->act.port, vcpu->act.size, (uint32_t)vcpu->act.value, &effect);
-    if (effect.kind == VPORTS_CONSOLE)
+    vports_out(&vm->ports, vcpu->act.port, vcpu->act.size, (uint32_t)vcpu->act.value, port_time(vcpu),
+               &effect);
+    devices_settle(vm, seq);
+    switch (effect.kind) {
+    case VPORTS_CONSOLE:
         console_put(vm, (uint8_t)effect.value);
-    else if (effect.kind == VPORTS_EXIT)
+        break;
+    case VPORTS_EXIT:
         act_end_guest(vm, vcpu->index, REC_OUTCOME_EXIT, effect.value, "the guest wrote its exit port");
-}
-
-/* A sleeping vCPU is woken by an interrupt to its CPU; a running one looks when its next chunk begins. */
-static void wake(struct vcpu *target)
-{
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&target->waiting, __ATOMIC_RELAXED))
-        apic_send_fixed(target->cpu, VECTOR_KICK);
-}
-
-static void send(struct vm *vm, const struct vlapic_targets *route, uint64_t seq)
-{
-    static const uint8_t kinds[] = {
-        [VLAPIC_FIXED] = REC_EVENT_FIXED,
-        [VLAPIC_NMI] = REC_EVENT_NMI,
-        [VLAPIC_INIT] = REC_EVENT_INIT,
-        [VLAPIC_SIPI] = REC_EVENT_SIPI,
-    };
-    struct rec_event event = {.kind = kinds[route->mode], .vector = route->vector};
-
-    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
-        if (!(route->targets & BIT(i)))
-            continue;
-        /* Replay takes its events from the log. */
-        if (vm->mode == VM_REPLAY)
-            continue;
-        inbound_push(&vm->vcpus[i]->inbound, seq, event);
-        wake(vm->vcpus[i]);
+        break;
+    case VPORTS_POWER_OFF:
+        act_end_guest(vm, vcpu->index, REC_OUTCOME_POWER_OFF, 0, "the guest switched itself off");
+        break;
+    case VPORTS_RESET:
+        act_end_guest(vm, vcpu->index, REC_OUTCOME_RESET, 0, "the guest asked for a reset");
+        break;
+    default:
+        break;
     }
 }
 
@@ -88,15 +87,33 @@ static void apic_write(struct vcpu *vcpu, uint64_t seq)
     struct vm *vm = vcpu->vm;
     struct vlapic *lapic = &vcpu->state->lapic;
     bool is_icr = vcpu->act.reg == VLAPIC_ICR;
+    int ended = vcpu->act.reg == VLAPIC_EOI ? vlapic_in_service(lapic) : -1;
     struct vlapic_targets route;
 
     vlapic_write(lapic, vcpu->act.reg, vcpu->act.value, vcpu->time_base);
     vcpu->irq_check = true;
     vm->dests[vcpu->index] = vlapic_dest(lapic);
+    if (ended >= 0 && vlapic_is_level(lapic, (uint8_t)ended)) {
+        vports_eoi(&vm->ports, (uint8_t)ended);
+        devices_settle(vm, seq);
+    }
     if (!is_icr)
         return;
     route = vlapic_route(vm->dests, vm->vcpu_count, vcpu->index, vlapic_icr(lapic));
-    send(vm, &route, seq);
+    devices_send(vm, &route, false, seq);
+}
+
+/* Device memory: the I/O APIC's page. */
+static void mmio(struct vcpu *vcpu, uint64_t seq)
+{
+    struct vm *vm = vcpu->vm;
+    const struct vcpu_act *act = &vcpu->act;
+
+    if (act->kind == ACT_MMIO_READ)
+        vcpu->state->completion.gpr_value = vports_ioapic_read(&vm->ports, act->reg);
+    else
+        vports_ioapic_write(&vm->ports, act->reg, (uint32_t)act->value, devices_act_time(vcpu));
+    devices_settle(vm, seq);
 }
 
 void act_perform(struct vcpu *vcpu, uint64_t seq)
@@ -107,12 +124,18 @@ void act_perform(struct vcpu *vcpu, uint64_t seq)
     vcpu->state->completion = vcpu->completion;
     /* An INIT that the chunk took has reset what others see of the APIC. */
     vm->dests[vcpu->index] = vlapic_dest(&vcpu->state->lapic);
+    if (vm->mode != VM_RUN)
+        devices_acknowledge(vcpu, seq);
     switch (act->kind) {
     case ACT_IN:
-        vcpu->state->completion.gpr_value = vports_in(&vm->ports, act->port, act->size);
+        port_in(vcpu, seq);
         break;
     case ACT_OUT:
-        port_out(vcpu);
+        port_out(vcpu, seq);
+        break;
+    case ACT_MMIO_READ:
+    case ACT_MMIO_WRITE:
+        mmio(vcpu, seq);
         break;
     case ACT_APIC_WRITE:
         apic_write(vcpu, seq);

@@ -123,7 +123,13 @@ static void apply_event(struct vcpu *vcpu, const struct rec_event *event)
     case REC_EVENT_SIPI:
         apply_startup(vcpu, event->vector);
         break;
-    default: /* REC_EVENT_EXTINT: no device of ours sends one */
+    case REC_EVENT_LEVEL:
+        vlapic_accept_level(&state->lapic, event->vector);
+        break;
+    case REC_EVENT_EXTINT:
+        state->extint = VCPU_EXTINT | event->vector;
+        break;
+    default:
         break;
     }
     vcpu->irq_check = true;
@@ -136,7 +142,7 @@ static bool awake(struct vcpu *vcpu)
 
     if (state->activity == VCPU_HALTED &&
         ((state->nmi_pending && vmx_can_take_nmi(&vcpu->vmx)) ||
-         (vlapic_pending(&state->lapic) >= 0 && vmx_can_take_interrupt(&vcpu->vmx))))
+         ((state->extint || vlapic_pending(&state->lapic) >= 0) && vmx_can_take_interrupt(&vcpu->vmx))))
         state->activity = VCPU_RUNNING;
     return state->activity == VCPU_RUNNING;
 }

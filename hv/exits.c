@@ -51,10 +51,13 @@ static enum exit_step undefined(struct vcpu *vcpu)
 
 /* ---- Interrupts ---- */
 
+/* What the 8259 pair gave comes first: it is no business of the local APIC. */
 static int pending_vector(struct vcpu *vcpu)
 {
     int vector;
 
+    if (vcpu->state->extint)
+        return (int)(vcpu->state->extint & ~VCPU_EXTINT);
     if (!vcpu->irq_check)
         return -1;
     vector = vlapic_pending(&vcpu->state->lapic);
@@ -94,6 +97,16 @@ bool vcpu_would_inject(struct vcpu *vcpu)
     return pending_vector(vcpu) >= 0 && vmx_can_take_interrupt(&vcpu->vmx);
 }
 
+static void deliver_interrupt(struct vcpu *vcpu, uint8_t vector)
+{
+    if (vcpu->state->extint)
+        vcpu->state->extint = 0;
+    else
+        vlapic_deliver(&vcpu->state->lapic, vector);
+    clear_resume_flag(vcpu);
+    vmx_inject_interrupt(&vcpu->vmx, vector);
+}
+
 void vcpu_deliver(struct vcpu *vcpu)
 {
     struct vcpu_state *state = vcpu->state;
@@ -101,7 +114,7 @@ void vcpu_deliver(struct vcpu *vcpu)
     int vector = pending_vector(vcpu);
 
     if (!nmi_waits && vector < 0) {
-        vmx_interrupt_window(&vcpu->vmx, false);
+        vmx_interrupt_window(&vcpu->vmx, vcpu->wants_intr);
         vmx_nmi_window(&vcpu->vmx, false);
         return;
     }
@@ -112,14 +125,12 @@ void vcpu_deliver(struct vcpu *vcpu)
             clear_resume_flag(vcpu);
             vmx_inject_nmi(&vcpu->vmx);
         } else if (vector >= 0 && vmx_can_take_interrupt(&vcpu->vmx)) {
-            vlapic_deliver(&state->lapic, (uint8_t)vector);
-            clear_resume_flag(vcpu);
-            vmx_inject_interrupt(&vcpu->vmx, (uint8_t)vector);
+            deliver_interrupt(vcpu, (uint8_t)vector);
             vector = pending_vector(vcpu);
         }
     }
     vmx_nmi_window(&vcpu->vmx, nmi_waits);
-    vmx_interrupt_window(&vcpu->vmx, vector >= 0);
+    vmx_interrupt_window(&vcpu->vmx, vector >= 0 || vcpu->wants_intr);
 }
 
 /* ---- Instructions that only the vCPU sees ---- */
@@ -323,6 +334,17 @@ static enum exit_step handle_wrmsr(struct vcpu *vcpu, const struct vmx_exit *exi
 
 /* ---- Exits that end chunks, and memory ---- */
 
+/*
+ * Interrupts can be taken. If none is there but one of the 8259 pair was waiting when the chunk began, the
+ * chunk ends here and the next one takes it.
+ */
+static enum exit_step handle_window(struct vcpu *vcpu)
+{
+    bool take = vcpu->wants_intr && pending_vector(vcpu) < 0 && vmx_can_take_interrupt(&vcpu->vmx);
+
+    return take ? EXIT_TIMER : EXIT_RESUME;
+}
+
 static enum exit_step handle_io(struct vcpu *vcpu, const struct vmx_exit *exit)
 {
     static const uint64_t masks[] = {0, 0xff, 0xffff, 0, 0xffffffff};
@@ -332,6 +354,7 @@ static enum exit_step handle_io(struct vcpu *vcpu, const struct vmx_exit *exit)
     vcpu->act.port = exit->io.port;
     vcpu->act.size = exit->io.size;
     vcpu->act.value = vcpu->vmx.gpr[GPR_RAX] & masks[exit->io.size & 7];
+    vcpu->time_used = vcpu->time_used || vports_uses_time(exit->io.port, exit->io.size);
     exit_end(vcpu, REC_END_IO, exit->io.in ? ACT_IN : ACT_OUT, exit->instruction_length);
     if (exit->io.in) {
         vcpu->completion.gpr = GPR_RAX;
@@ -475,7 +498,7 @@ enum exit_step exit_handle(struct vcpu *vcpu, const struct vmx_exit *exit)
     case EXIT_HANDLE_TRIPLE_FAULT:
         return handle_triple_fault(vcpu);
     case EXIT_HANDLE_WINDOW:
-        return EXIT_RESUME;
+        return handle_window(vcpu);
     case EXIT_HANDLE_CPUID:
         return handle_cpuid(vcpu);
     case EXIT_HANDLE_HLT:

@@ -3,6 +3,7 @@
 #include "hv/acts.h"
 #include "hv/base/check.h"
 #include "hv/cpu/smp.h"
+#include "hv/host_date.h"
 #include "hv/input.h"
 #include "hv/panic.h"
 #include "hv/position.h"
@@ -100,6 +101,12 @@ static bool vcpus_run(const struct vm *vm)
     return __atomic_load_n(&vm->running, __ATOMIC_ACQUIRE) != 0;
 }
 
+static void take_inputs(struct vm *vm, struct control *control)
+{
+    input_time(vm);
+    control_input(control);
+}
+
 /* In a replay of a log without an end, the vCPUs return by themselves. */
 static void watch(struct vm *vm, struct control *control, uint64_t deadline)
 {
@@ -110,7 +117,7 @@ static void watch(struct vm *vm, struct control *control, uint64_t deadline)
         if (vm->mode == VM_REPLAY)
             input_replay(vm);
         else
-            control_input(control);
+            take_inputs(vm, control);
         if (vm_stopping(vm)) {
             sleep_wake_all(vm);
         } else if (++turns % RETIRED_CHECKS == 0) {
@@ -163,6 +170,8 @@ enum machine_status guest_execute(struct hv_state *hv, struct vm *vm, struct con
                                   enum control_log log_to, uint64_t deadline)
 {
     control_begin(control, vm, log_to);
+    if (vm->mode != VM_REPLAY)
+        input_date(vm, host_date());
     start(hv, vm);
     watch(vm, control, deadline);
     wait_until_idle(hv, vm);

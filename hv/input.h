@@ -1,6 +1,7 @@
 /*
- * What comes to the guest from outside: a commit of its own, made by the control plane. So far that is
- * console input; it goes into the UART's FIFO, as far as that has room.
+ * What comes to the guest from outside: a commit of its own, made by the control plane. That is console
+ * input, which goes into the UART's FIFO as far as that has room, the time at which a clock was due, and the
+ * date.
  */
 #ifndef RV_HV_INPUT_H
 #define RV_HV_INPUT_H
@@ -13,6 +14,15 @@
  * commit.
  */
 uint32_t input_console(struct vm *vm, const uint8_t *bytes, uint32_t length);
+
+/*
+ * Record, run: a clock of the guest's devices that is due raises its interrupt, as one commit with the time
+ * that it used. Called again and again.
+ */
+void input_time(struct vm *vm);
+
+/* Record, run, before the vCPUs start: the guest's real-time clock shows `seconds` since 1970. */
+void input_date(struct vm *vm, uint64_t seconds);
 
 /* Replay: as long as the next commit of the log is an input, makes it. Called again and again. */
 void input_replay(struct vm *vm);

@@ -1,7 +1,7 @@
 /*
- * Memory accesses that no memory answers: the vCPU's own APIC page, and addresses where nothing is (reads
- * give all ones, writes are lost). The instruction is decoded from the guest's memory; where it leads is
- * known from the EPT violation.
+ * Memory accesses that no memory answers: the vCPU's own APIC page, the I/O APIC, and addresses where nothing
+ * is (reads give all ones, writes are lost). The instruction is decoded from the guest's memory; where it
+ * leads is known from the EPT violation.
  */
 #include "hv/access.h"
 #include "hv/cpu/cpu.h"
@@ -153,6 +153,28 @@ static enum exit_step modify(struct vcpu *vcpu, uint64_t address, const struct i
     return step;
 }
 
+/*
+ * The I/O APIC: accesses of 4 bytes, which are acts. Others reach no register (82093AA data sheet 3.1), as in
+ * memory where nothing is.
+ */
+static enum exit_step ioapic_access(struct vcpu *vcpu, uint64_t address, const struct insn_mem *insn)
+{
+    bool load = insn->kind == INSN_LOAD;
+
+    if ((!load && insn->kind != INSN_STORE) || (load && insn->sign_extend))
+        return exit_refuse(vcpu, "I/O APIC: an instruction at %#llx that is no plain load or store",
+                           (unsigned long long)vmx_get_linear_rip(&vcpu->vmx));
+    vcpu->act.reg = address & PAGE_MASK;
+    vcpu->act.value = load ? 0 : source(vcpu, insn);
+    vcpu->time_used = vcpu->time_used || !load;
+    exit_end(vcpu, REC_END_MMIO, load ? ACT_MMIO_READ : ACT_MMIO_WRITE, insn->length);
+    if (load) {
+        vcpu->completion.gpr = insn->reg;
+        vcpu->completion.gpr_mask = UINT64_MAX;
+    }
+    return EXIT_ENDED;
+}
+
 enum exit_step mmio_access(struct vcpu *vcpu, uint64_t address)
 {
     uint8_t bytes[INSN_MAX_BYTES];
@@ -164,6 +186,8 @@ enum exit_step mmio_access(struct vcpu *vcpu, uint64_t address)
         return exit_refuse(vcpu, "device memory at %#llx: instruction %02x %02x %02x at %#llx not supported",
                            (unsigned long long)address, bytes[0], bytes[1], bytes[2],
                            (unsigned long long)vmx_get_linear_rip(&vcpu->vmx));
+    if ((address & ~PAGE_MASK) == VPLAT_IOAPIC && insn.size == 4)
+        return ioapic_access(vcpu, address, &insn);
     if (insn.kind == INSN_LOAD)
         write_register(vcpu, &insn, load(vcpu, address, insn.size));
     else if (insn.kind == INSN_STORE)

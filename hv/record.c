@@ -8,6 +8,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"
 #include "hv/detail.h"
+#include "hv/devices.h"
 #include "hv/exits.h"
 #include "hv/phase.h"
 #include "hv/position.h"
@@ -72,15 +73,17 @@ static void set_time_base(struct vcpu *vcpu)
     vcpu->time_base = quantum_up(MAX(now, given));
 }
 
-/* The inbound events that the snapshot may know of, and the vCPU's own timer. */
+/* The inbound events that the snapshot may know of, the vCPU's own timer, and the 8259 pair. */
 static void gather_events(struct vcpu *vcpu)
 {
-    uint32_t count = inbound_peek(&vcpu->inbound, vcpu->view.snapshot, vcpu->events, REC_MAX_EVENTS - 1);
+    uint32_t count = inbound_peek(&vcpu->inbound, vcpu->view.snapshot, vcpu->events, REC_MAX_EVENTS - 2);
 
     vcpu->events_inbound = count;
     if (vlapic_timer_due(&vcpu->state->lapic, vcpu->time_base))
         vcpu->events[count++] = (struct rec_event){
             .kind = REC_EVENT_TIMER, .vector = (uint8_t)(vcpu->state->lapic.lvt_timer & VLAPIC_LVT_VECTOR)};
+    if (devices_offer(vcpu, vcpu->view.snapshot, &vcpu->events[count]))
+        count++;
     vcpu->event_count = count;
 }
 
@@ -241,7 +244,7 @@ static bool enter_commit(struct vcpu *vcpu, uint64_t *seq)
         phase_enter(vcpu, REC_COUNT_TICKS_COMMIT);
         switch (view_commit_enter(&vcpu->view, seq)) {
         case VIEW_ENTERED:
-            if (!vcpu->vm->outcome.decided)
+            if (!vcpu->vm->outcome.decided && devices_agree(vcpu))
                 return true;
             view_commit_abandon(&vcpu->view);
             return false;

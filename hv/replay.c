@@ -233,7 +233,8 @@ void replay_vcpu(struct vcpu *vcpu)
 void replay_take_outcome(struct vm *vm)
 {
     const struct rec_trailer *trailer = &vm->replay.trailer;
-    bool by_commit = trailer->outcome == REC_OUTCOME_EXIT || trailer->outcome == REC_OUTCOME_SHUTDOWN;
+    bool by_commit = trailer->outcome == REC_OUTCOME_EXIT || trailer->outcome == REC_OUTCOME_SHUTDOWN ||
+                     trailer->outcome == REC_OUTCOME_POWER_OFF || trailer->outcome == REC_OUTCOME_RESET;
 
     if (!by_commit && vm->replay.complete && vm->order.seq == vm->replay.count)
         act_end_guest(vm, trailer->vcpu, (enum rec_outcome)trailer->outcome, trailer->status,

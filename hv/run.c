@@ -3,6 +3,7 @@
 #include "hv/acts.h"
 #include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
+#include "hv/devices.h"
 #include "hv/phase.h"
 #include "hv/sleep.h"
 
@@ -16,8 +17,10 @@ static void gather(struct vcpu *vcpu)
 
     /* Under the lock, so that whoever asks whether all sleep for good sees the events or the vCPU awake. */
     spin_lock(&vm->order.lock);
-    count = inbound_peek(&vcpu->inbound, UINT64_MAX, vcpu->events, REC_MAX_EVENTS - 1);
+    count = inbound_peek(&vcpu->inbound, UINT64_MAX, vcpu->events, REC_MAX_EVENTS - 2);
     inbound_consume(&vcpu->inbound, count);
+    if (devices_take(vcpu, &vcpu->events[count]))
+        count++;
     spin_unlock(&vm->order.lock);
     /* INIT keeps part of the state. */
     if (count && vcpu->loaded)

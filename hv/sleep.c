@@ -1,17 +1,11 @@
 #include "hv/sleep.h"
 
+#include "drivers/vdev/ticks.h"
 #include "hv/cpu/apic.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"
+#include "hv/devices.h"
 #include "hv/phase.h"
-
-/* Guest time at the next chunk's begin would be at least this. */
-static uint64_t guest_now(const struct vm *vm)
-{
-    uint64_t tsc = rdtsc();
-
-    return MAX(tsc - MIN(tsc, vm->tsc_start), __atomic_load_n(&vm->time_given, __ATOMIC_ACQUIRE));
-}
 
 /* An interrupt that the vCPU has already, and takes once its HLT is done: a self-IPI before STI and HLT, say.
  */
@@ -21,14 +15,14 @@ static bool pending_inside(const struct vcpu_state *state)
         return false;
     if (state->nmi_pending && !(state->cpu.interruptibility & VMX_BLOCKING_BY_NMI))
         return true;
-    return (state->cpu.rflags & RFLAGS_IF) && vlapic_pending(&state->lapic) >= 0;
+    return (state->cpu.rflags & RFLAGS_IF) && (state->extint || vlapic_pending(&state->lapic) >= 0);
 }
 
-static bool event_waits(const struct vcpu *vcpu)
+static bool event_waits(struct vcpu *vcpu)
 {
-    if (pending_inside(vcpu->state))
+    if (pending_inside(vcpu->state) || devices_wake(vcpu))
         return true;
-    return !inbound_empty(&vcpu->inbound) || vlapic_timer_due(&vcpu->state->lapic, guest_now(vcpu->vm));
+    return !inbound_empty(&vcpu->inbound) || vlapic_timer_due(&vcpu->state->lapic, devices_now(vcpu->vm));
 }
 
 /* One sleep. Whoever queues an event looks at `waiting` afterwards, we look at the queue after setting it. */
@@ -37,6 +31,7 @@ static void sleep_once(struct vcpu *vcpu)
     uint64_t deadline = vlapic_next_deadline(&vcpu->state->lapic);
 
     __atomic_store_n(&vcpu->waiting, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&vcpu->takes_intr, devices_listen(vcpu), __ATOMIC_RELAXED);
     __atomic_store_n(&vcpu->idle, deadline == VLAPIC_NEVER, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (deadline != VLAPIC_NEVER)
@@ -77,6 +72,9 @@ bool sleep_for_good(struct vm *vm)
     bool all = true;
 
     spin_lock(&vm->order.lock);
+    if (vm->device_deadline != TICKS_NEVER ||
+        (vm->intr && __atomic_load_n(&vm->vcpus[0]->takes_intr, __ATOMIC_ACQUIRE)))
+        all = false;
     for (uint32_t i = 0; i < vm->vcpu_count && all; i++)
         all = __atomic_load_n(&vm->vcpus[i]->idle, __ATOMIC_ACQUIRE) && inbound_empty(&vm->vcpus[i]->inbound);
     spin_unlock(&vm->order.lock);

@@ -70,7 +70,7 @@ static bool record(struct soak *soak, struct round *round)
     }
     /* The log is sent, and tells the host how the guest ended. */
     round->result = "guest-ended-badly";
-    return round->recorded.outcome == REC_OUTCOME_LIMIT ||
+    return round->recorded.outcome == REC_OUTCOME_LIMIT || round->recorded.outcome == REC_OUTCOME_POWER_OFF ||
            (round->recorded.outcome == REC_OUTCOME_EXIT && round->recorded.status == 0);
 }
 

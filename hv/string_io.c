@@ -92,6 +92,7 @@ static enum exit_step act(struct vcpu *vcpu, const struct vmx_exit *exit, uint32
 
     vcpu->act.port = io->port;
     vcpu->act.size = io->size;
+    vcpu->time_used = vcpu->time_used || vports_uses_time(io->port, io->size);
     exit_end(vcpu, REC_END_IO, io->in ? ACT_IN : ACT_OUT, last ? exit->instruction_length : 0);
     if (io->in) {
         for (unsigned i = 0; i < 2; i++) {

@@ -57,6 +57,8 @@ const struct vcpu_field vcpu_fields[] = {
     FIELD("time reads", time_reads),
     FIELD("activity", activity),
     FIELD("pending NMIs", nmi_pending),
+    FIELD("interrupt of the 8259", extint),
+    FIELD("reserved half", reserved32),
     FIELD("reserved", reserved),
 };
 const size_t vcpu_field_count = ARRAY_LEN(vcpu_fields);
@@ -105,6 +107,7 @@ void vcpu_state_init(struct vcpu_state *state)
     vlapic_init_reset(&state->lapic);
     memset(&state->completion, 0, sizeof(state->completion));
     state->nmi_pending = 0;
+    state->extint = 0;
     /* The bootstrap processor starts again at the reset vector, the others wait (SDM 3A 9.4.1). */
     state->activity = state->lapic.apic_base & VLAPIC_BASE_BSP ? VCPU_RUNNING : VCPU_WAIT_SIPI;
 }

@@ -48,8 +48,12 @@ struct vcpu_state {
     uint64_t time_reads; /* reads of guest time, ever: each costs the header's stride */
     uint32_t activity;   /* enum vcpu_activity */
     uint32_t nmi_pending;
-    uint64_t reserved[5]; /* up to the alignment of the XSAVE area */
+    uint32_t extint; /* vector that the 8259 pair gave, or'd with VCPU_EXTINT; 0: none waits */
+    uint32_t reserved32;
+    uint64_t reserved[4]; /* up to the alignment of the XSAVE area */
 };
+
+#define VCPU_EXTINT UINT32_C(0x100)
 
 struct vcpu_field {
     const char *name;

@@ -4,6 +4,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/cpuid.h"
 #include "hv/detail.h"
+#include "hv/devices.h"
 #include "hv/guestmem/linux_boot.h"
 #include "hv/guestmem/loader.h"
 #include "hv/host_cpuid.h"
@@ -359,7 +360,6 @@ static void set_options(struct vm *vm, const struct vm_config *config)
     vm->limit = options->limit;
     vm->limit_ticks = config->tsc_hz / 1000 * options->limit_ms;
     set_policy(vm, options);
-    vports_reset(&vm->ports);
 }
 
 /* In a replay, what shapes the guest comes from the log, not from the command line. */
@@ -408,6 +408,7 @@ static enum machine_status build(struct vm *vm, const struct vm_config *config)
             return MACHINE_BAD_LOG;
         take_header(vm, &vm->replay.header);
     }
+    devices_reset(vm);
     if (!make_memory(vm, config->mem) || !make_vcpus(vm, config->mem) ||
         (vm->mode == VM_RECORD && config->options->detail && !detail_create(vm, config->mem))) {
         hv_msg(MSG_ERROR, "not enough memory for the guest");

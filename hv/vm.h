@@ -122,9 +122,14 @@ struct vm {
     struct vports ports;
     struct vlapic_dest dests[MAX_VCPUS];
     uint64_t time_given; /* latest guest time that a committed chunk was given */
+    uint64_t intr_seq;   /* commit since which `intr` is what it is */
     struct vm_console console;
     struct vm_detail detail;
     struct vm_outcome outcome;
+
+    /* Atomic; these two change under order.lock. */
+    uint32_t intr;            /* INTR of the 8259 pair: its vector, or'd with 100H; 0: not raised */
+    uint64_t device_deadline; /* guest time at which a clock has an interrupt to raise, or TICKS_NEVER */
 
     /* Atomic. */
     struct vm_divergence divergence;
@@ -139,6 +144,8 @@ enum vcpu_act_kind {
     ACT_IN,
     ACT_OUT,
     ACT_APIC_WRITE,
+    ACT_MMIO_READ,  /* of 4 bytes: what the register gets */
+    ACT_MMIO_WRITE, /* the same */
     ACT_HALT,
     ACT_END, /* the guest ends: outcome and reason in the act */
 };
@@ -148,8 +155,8 @@ struct vcpu_act {
     uint8_t size;    /* IN, OUT: bytes */
     uint8_t outcome; /* END: enum rec_outcome */
     uint16_t port;   /* IN, OUT */
-    uint32_t reg;    /* APIC_WRITE: enum vlapic_reg */
-    uint64_t value;  /* OUT, APIC_WRITE */
+    uint32_t reg;    /* APIC_WRITE: enum vlapic_reg; MMIO: offset in the I/O APIC's page */
+    uint64_t value;  /* OUT, APIC_WRITE, MMIO_WRITE */
     char reason[96]; /* END */
 };
 
@@ -174,6 +181,7 @@ struct vcpu {
     uint32_t cpu;             /* index of its physical CPU */
     uint32_t waiting;         /* atomic: it sleeps, and wants a kick when something comes in */
     uint32_t idle;            /* atomic: it sleeps, and no timer of its own will wake it */
+    uint32_t takes_intr;      /* atomic: it sleeps, and an interrupt of the 8259 pair will wake it */
     struct vmx_page pages[4]; /* VMXON region, VMCS, MSR bitmap, PML */
     struct ept_view ept;      /* record, replay */
     uint64_t eptp;
@@ -199,6 +207,7 @@ struct vcpu {
     struct rec_event events[REC_MAX_EVENTS];
     uint32_t event_count;
     uint32_t events_inbound; /* of them from the inbound queue: the first ones */
+    bool wants_intr; /* record, run: the chunk ends where an interrupt of the 8259 pair can be taken */
     struct rec_position position;
     bool at_rep;
     uint8_t *detail_entry; /* of the chunk, where detail is wanted; DETAIL_ENTRY_MAX bytes */

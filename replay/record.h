@@ -29,8 +29,9 @@ enum rec_event_kind {
     REC_EVENT_TIMER,     /* its own APIC timer was due; vector from the LVT */
     REC_EVENT_NMI,
     REC_EVENT_INIT,
-    REC_EVENT_SIPI, /* vector = start page */
-    REC_EVENT_EXTINT,
+    REC_EVENT_SIPI,   /* vector = start page */
+    REC_EVENT_EXTINT, /* the vector that the 8259 pair gave */
+    REC_EVENT_LEVEL,  /* level-triggered vector into IRR */
     REC_EVENT_COUNT
 };
 
@@ -72,7 +73,12 @@ struct rec_chunk {
 };
 
 /* Data that a device received from outside, with the seq that it commits at. */
-enum rec_device { REC_DEVICE_CONSOLE = 0, REC_DEVICE_COUNT };
+enum rec_device {
+    REC_DEVICE_CONSOLE = 0,
+    REC_DEVICE_TIME, /* a clock is due: guest time, little-endian, without its upper bytes that are 0 */
+    REC_DEVICE_DATE, /* what the real-time clock's battery kept: seconds since 1970, likewise */
+    REC_DEVICE_COUNT
+};
 
 #define REC_MAX_INPUT 256u
 
@@ -125,11 +131,13 @@ struct rec_header {
 
 /* How a recording ended; a log without one was cut off. */
 enum rec_outcome {
-    REC_OUTCOME_EXIT = 0, /* the guest wrote its exit port; status valid */
-    REC_OUTCOME_SHUTDOWN, /* triple fault */
-    REC_OUTCOME_REFUSED,  /* the guest did what is refused by name */
-    REC_OUTCOME_HALTED,   /* every vCPU halted for good */
-    REC_OUTCOME_LIMIT,    /* a limit given by the user was reached */
+    REC_OUTCOME_EXIT = 0,  /* the guest wrote its exit port; status valid */
+    REC_OUTCOME_SHUTDOWN,  /* triple fault */
+    REC_OUTCOME_REFUSED,   /* the guest did what is refused by name */
+    REC_OUTCOME_HALTED,    /* every vCPU halted for good */
+    REC_OUTCOME_LIMIT,     /* a limit given by the user was reached */
+    REC_OUTCOME_POWER_OFF, /* the guest switched itself off (ACPI S5) */
+    REC_OUTCOME_RESET,     /* the guest asked for a reset: port CF9H, keyboard controller */
     REC_OUTCOME_COUNT
 };
 

@@ -199,11 +199,9 @@ static bool icr_to_self(const struct vlapic *v, uint64_t icr)
 
 static bool top_isr_is_level(const struct vlapic *v)
 {
-    for (int i = 7; i >= 0; i--) {
-        if (v->isr[i] != 0)
-            return v->tmr[i] >> (31 - __builtin_clz(v->isr[i])) & 1;
-    }
-    return false;
+    int vector = vlapic_in_service(v);
+
+    return vector >= 0 && vlapic_is_level(v, (uint8_t)vector);
 }
 
 static bool icr_is_act(const struct vlapic *v, uint64_t value)

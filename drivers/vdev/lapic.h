@@ -12,7 +12,8 @@
  * vlapic_route() with the value of vlapic_icr() after the write, and the sender itself may be among the
  * targets.
  *
- * Not modelled: CMCI, focus processor, EOI broadcast suppression, ExtINT (LINT0/1 are stored), SMI.
+ * Not modelled: CMCI, focus processor, EOI broadcast suppression, SMI. Of LINT0 and LINT1 only ExtINT at
+ * LINT0 has a meaning; the rest is stored.
  */
 #ifndef RV_DRIVERS_VDEV_LAPIC_H
 #define RV_DRIVERS_VDEV_LAPIC_H
@@ -207,6 +208,16 @@ static inline uint64_t vlapic_next_deadline(const struct vlapic *v)
 
 /* An edge-triggered fixed interrupt arrives: into IRR; dropped if disabled; vectors below 16 set ESR. */
 void vlapic_accept(struct vlapic *v, uint8_t vector);
+/* The same, level-triggered: TMR remembers, and its end is an ACT that the I/O APIC hears of. */
+void vlapic_accept_level(struct vlapic *v, uint8_t vector);
+/* The highest vector in service, or -1; whether it was level-triggered. */
+int vlapic_in_service(const struct vlapic *v);
+bool vlapic_is_level(const struct vlapic *v, uint8_t vector);
+/*
+ * Whether an 8259's INTR at LINT0 reaches the processor: by an LVT entry that is ExtINT, or past an APIC that
+ * is off (SDM 3A 11.4.3).
+ */
+bool vlapic_takes_extint(const struct vlapic *v);
 /* The vector that the APIC offers to the processor (IRR over PPR), or -1. */
 int vlapic_pending(const struct vlapic *v);
 /* The processor takes `vector`, the value of vlapic_pending(): IRR to ISR. */
@@ -274,5 +285,10 @@ _Static_assert(sizeof(struct vlapic_targets) == 8, "struct vlapic_targets has no
  */
 struct vlapic_targets vlapic_route(const struct vlapic_dest *dests, uint32_t n, uint32_t source,
                                    uint64_t icr);
+/*
+ * The same for a message of an I/O APIC: `icr` in xAPIC form, destination in bits 63:56. Modes that only
+ * processors send, SMI and ExtINT reach nobody.
+ */
+struct vlapic_targets vlapic_route_bus(const struct vlapic_dest *dests, uint32_t n, uint64_t icr);
 
 #endif

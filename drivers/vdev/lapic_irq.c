@@ -39,16 +39,50 @@ void vlapic_error(struct vlapic *v, uint32_t errors)
         vlapic_accept(v, (uint8_t)(v->lvt_error & VLAPIC_LVT_VECTOR));
 }
 
-void vlapic_accept(struct vlapic *v, uint8_t vector)
+/* Whether a vector arrives; one that is illegal is an error. */
+static bool accepts(struct vlapic *v, uint8_t vector)
 {
     if (!vlapic_enabled(v) || !(v->svr & VLAPIC_SVR_ENABLE))
+        return false;
+    if (vector >= VLAPIC_FIRST_VECTOR)
+        return true;
+    vlapic_error(v, VLAPIC_ESR_RECEIVE_ILLEGAL);
+    return false;
+}
+
+void vlapic_accept(struct vlapic *v, uint8_t vector)
+{
+    if (!accepts(v, vector))
         return;
-    if (vector < VLAPIC_FIRST_VECTOR) {
-        vlapic_error(v, VLAPIC_ESR_RECEIVE_ILLEGAL);
-        return;
-    }
     set_bit(v->irr, vector);
     clear_bit(v->tmr, vector);
+}
+
+void vlapic_accept_level(struct vlapic *v, uint8_t vector)
+{
+    if (!accepts(v, vector))
+        return;
+    set_bit(v->irr, vector);
+    set_bit(v->tmr, vector);
+}
+
+int vlapic_in_service(const struct vlapic *v)
+{
+    return highest(v->isr);
+}
+
+bool vlapic_is_level(const struct vlapic *v, uint8_t vector)
+{
+    return v->tmr[vector / 32] >> vector % 32 & 1;
+}
+
+bool vlapic_takes_extint(const struct vlapic *v)
+{
+    uint32_t mode = v->lvt_lint0 >> VLAPIC_ICR_MODE_SHIFT & VLAPIC_ICR_MODE_MASK;
+
+    if (!vlapic_enabled(v))
+        return true;
+    return mode == VLAPIC_EXTINT && !(v->lvt_lint0 & VLAPIC_LVT_MASKED);
 }
 
 uint32_t vlapic_ppr(const struct vlapic *v)
@@ -147,39 +181,55 @@ static bool dest_match(const struct vlapic_dest *d, const struct vlapic_dest *se
     return icr & VLAPIC_ICR_LOGICAL ? logical_match(d, dest) : dest == d->id;
 }
 
-/* Whether dests[i] is meant by `icr` and takes a message of its mode. */
-static bool is_target(const struct vlapic_dest *dests, uint32_t i, uint32_t source, uint64_t icr)
+/* Whether `d` is meant by the `icr` of `sender` and takes a message of its mode. */
+static bool is_target(const struct vlapic_dest *d, const struct vlapic_dest *sender, uint64_t icr)
 {
-    const struct vlapic_dest *d = &dests[i];
     bool vectored = icr_mode(icr) == VLAPIC_FIXED || icr_mode(icr) == VLAPIC_LOWEST;
 
     if (!(d->flags & VLAPIC_DEST_PRESENT) || (vectored && !(d->flags & VLAPIC_DEST_ENABLED)))
         return false;
     switch (icr & VLAPIC_ICR_SHORTHAND_MASK) {
     case VLAPIC_ICR_TO_SELF:
-        return i == source;
+        return d == sender;
     case VLAPIC_ICR_TO_ALL:
         return true;
     case VLAPIC_ICR_TO_OTHERS:
-        return i != source;
+        return d != sender;
     default:
-        return dest_match(d, &dests[source], icr);
+        return dest_match(d, sender, icr);
     }
 }
 
-struct vlapic_targets vlapic_route(const struct vlapic_dest *dests, uint32_t n, uint32_t source, uint64_t icr)
+static struct vlapic_targets route(const struct vlapic_dest *dests, uint32_t n,
+                                   const struct vlapic_dest *sender, uint64_t icr)
 {
     struct vlapic_targets out = {.mode = (uint8_t)icr_mode(icr), .vector = (uint8_t)icr};
 
     if (out.mode == VLAPIC_LOWEST)
         out.mode = VLAPIC_FIXED;
-    if (n > 32 || source >= n || !vlapic_icr_sends(icr))
+    if (n > 32 || !vlapic_icr_sends(icr))
         return out;
     for (uint32_t i = 0; i < n; i++) {
-        if (is_target(dests, i, source, icr))
+        if (is_target(&dests[i], sender, icr))
             out.targets |= UINT32_C(1) << i;
     }
     if (icr_mode(icr) == VLAPIC_LOWEST)
         out.targets &= -out.targets;
     return out;
+}
+
+struct vlapic_targets vlapic_route(const struct vlapic_dest *dests, uint32_t n, uint32_t source, uint64_t icr)
+{
+    if (source >= n)
+        return (struct vlapic_targets){0};
+    return route(dests, n, &dests[source], icr);
+}
+
+struct vlapic_targets vlapic_route_bus(const struct vlapic_dest *dests, uint32_t n, uint64_t icr)
+{
+    static const struct vlapic_dest bus = {0};
+
+    if (icr_mode(icr) == VLAPIC_SIPI)
+        return (struct vlapic_targets){0};
+    return route(dests, n, &bus, icr & ~VLAPIC_ICR_SHORTHAND_MASK);
 }

@@ -7,6 +7,7 @@
 #include "hv/acts.h"
 #include "hv/base/check.h"
 #include "hv/chunk.h"
+#include "hv/devices.h"
 #include "hv/input.h"
 #include "hv/mem.h"
 #include "hv/position.h"
@@ -197,7 +198,7 @@ static void make_vm(struct machine *m, enum vm_mode mode)
     vm->adapt = !c->fixed_length;
     vm->guess = !c->no_guess;
     vm->serial = c->serial;
-    vports_reset(&vm->ports);
+    devices_reset(vm);
     if (mode == VM_RUN)
         make_run_memory(m);
     else

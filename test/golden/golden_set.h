@@ -66,6 +66,16 @@ static const struct rec_commit golden_commits[] = {
                           {REC_EVENT_EXTINT, 0x08}}}},
     {.chunk = {.vcpu = 2, .end = REC_END_APIC, .digest = 0x8888, .lag = 4}},
     {.chunk = {.vcpu = 2, .end = REC_END_SHUTDOWN, .digest = 0x9999, .lag = 0}},
+    {.kind = REC_INPUT,
+     .input = {.device = REC_DEVICE_TIME, .length = 3, .digest = 0xbbbb, .data = {0x40, 0x42, 0x0f}}},
+    {.chunk = {.vcpu = 1,
+               .end = REC_END_IO,
+               .digest = 0xcccc,
+               .lag = 1,
+               .event_count = 1,
+               .events = {{REC_EVENT_LEVEL, 0x41}}}},
+    {.kind = REC_INPUT,
+     .input = {.device = REC_DEVICE_DATE, .length = 4, .digest = 0xdddd, .data = {0x80, 0xb8, 0x24, 0x69}}},
     {.chunk = {.vcpu = 0, .end = REC_END_REFUSED, .digest = 0xaaaa, .lag = 1}},
 };
 #define GOLDEN_COMMITS ARRAY_LEN(golden_commits)

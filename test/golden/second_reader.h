@@ -130,7 +130,7 @@ static inline void second_events(struct second *s)
 
     do {
         first = (unsigned)second_number(s, 1);
-        if (first & 0x78 || (first & 7) > 5 || ++count > 32)
+        if (first & 0x78 || (first & 7) > 6 || ++count > 32)
             s->bad = true;
         fprintf(s->out, " event=%u:%u", first & 7, (unsigned)second_number(s, 1));
     } while (first & 0x80 && !s->bad);
@@ -157,7 +157,7 @@ static inline void second_input(struct second *s, unsigned tag, unsigned ext)
 {
     uint64_t length;
 
-    if (ext != 1 || tag & 0x78 || (tag & 7) != 0)
+    if (ext != 1 || tag & 0x78 || (tag & 7) > 2)
         s->bad = true;
     fprintf(s->out, " input %u digest=%04x", tag & 7, (unsigned)second_number(s, 2));
     length = second_varint(s, 256);
@@ -244,7 +244,7 @@ static inline void second_trailer(struct second *s)
         fprintf(s->out, " vcpu%u=%llx", i, (unsigned long long)second_number(s, 8));
     second_text(s, "reason", reason, 127);
     fprintf(s->out, "\n");
-    if (outcome > 4 || vcpus != s->vcpus || vcpu >= vcpus || commits + 1 != s->next_seq)
+    if (outcome > 6 || vcpus != s->vcpus || vcpu >= vcpus || commits + 1 != s->next_seq)
         s->bad = true;
 }
 

@@ -16,8 +16,9 @@ TYPES = {1: "HEADER", 2: "COMMITS", 3: "TRAILER", 4: "ABORT", 5: "OUTPUT_COMMIT"
          0x8001: "CONSOLE", 0x8002: "MESSAGE", 0x8003: "COUNTERS", 0x8004: "DETAIL"}
 RESERVED = (5, 6)
 ENDS = ["position", "pause", "hlt", "io", "mmio", "apic", "shutdown", "refused"]
-EVENTS = ["fixed", "timer", "nmi", "init", "sipi", "extint"]
-OUTCOMES = ["exit", "shutdown", "refused", "halted", "limit"]
+EVENTS = ["fixed", "timer", "nmi", "init", "sipi", "extint", "level"]
+DEVICES = ["console", "time", "date"]
+OUTCOMES = ["exit", "shutdown", "refused", "halted", "limit", "power-off", "reset"]
 COUNTERS = [
     "ticks", "chunks", "squashes", "exits", "copies", "copies-ahead", "compares", "equal-pages", "value-saves",
     "tokens", "stalls", "invept", "steps", "tries", "hits", "guest-ticks", "squash-words", "squash-page",
@@ -411,12 +412,12 @@ class Reader:
     def read_input(p, tag, ext):
         if ext != 1 or tag & 0x78:
             raise Damage("reserved-bits")
-        if tag & 7:
+        if tag & 7 >= len(DEVICES):
             raise Damage("device")
         digest, length = p.number(2), p.varint(65535)
         if not 1 <= length <= MAX_INPUT:
             raise Damage("input-length")
-        return {"kind": "input", "device": "console", "digest": "%04x" % digest, "data": p.take(length).hex()}
+        return {"kind": "input", "device": DEVICES[tag & 7], "digest": "%04x" % digest, "data": p.take(length).hex()}
 
 
 def read(path):

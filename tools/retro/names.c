@@ -24,6 +24,7 @@ const char *event_name(unsigned kind)
     static const char *const names[REC_EVENT_COUNT] = {
         [REC_EVENT_FIXED] = "fixed", [REC_EVENT_TIMER] = "timer", [REC_EVENT_NMI] = "nmi",
         [REC_EVENT_INIT] = "init",   [REC_EVENT_SIPI] = "sipi",   [REC_EVENT_EXTINT] = "extint",
+        [REC_EVENT_LEVEL] = "level",
     };
 
     return pick(names, REC_EVENT_COUNT, kind);
@@ -31,7 +32,8 @@ const char *event_name(unsigned kind)
 
 const char *device_name(unsigned device)
 {
-    static const char *const names[REC_DEVICE_COUNT] = {[REC_DEVICE_CONSOLE] = "console"};
+    static const char *const names[REC_DEVICE_COUNT] = {
+        [REC_DEVICE_CONSOLE] = "console", [REC_DEVICE_TIME] = "time", [REC_DEVICE_DATE] = "date"};
 
     return pick(names, REC_DEVICE_COUNT, device);
 }
@@ -41,7 +43,8 @@ const char *outcome_name(unsigned outcome)
     static const char *const names[REC_OUTCOME_COUNT] = {
         [REC_OUTCOME_EXIT] = "exit",       [REC_OUTCOME_SHUTDOWN] = "shutdown",
         [REC_OUTCOME_REFUSED] = "refused", [REC_OUTCOME_HALTED] = "halted",
-        [REC_OUTCOME_LIMIT] = "limit",
+        [REC_OUTCOME_LIMIT] = "limit",     [REC_OUTCOME_POWER_OFF] = "power-off",
+        [REC_OUTCOME_RESET] = "reset",
     };
 
     return pick(names, REC_OUTCOME_COUNT, outcome);

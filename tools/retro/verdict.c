@@ -35,7 +35,7 @@ static int code_of_trailer(const struct rec_trailer *t)
 {
     if (t->outcome == REC_OUTCOME_EXIT)
         return t->status == 0 ? RETRO_OK : RETRO_GUEST;
-    return t->outcome == REC_OUTCOME_LIMIT ? RETRO_OK : RETRO_GUEST;
+    return t->outcome == REC_OUTCOME_LIMIT || t->outcome == REC_OUTCOME_POWER_OFF ? RETRO_OK : RETRO_GUEST;
 }
 
 int verdict_of_status(const struct collector *c)
@@ -69,6 +69,10 @@ char *describe_trailer(const struct rec_trailer *t)
         return xprintf("every vCPU halted for good%s%s", colon, t->reason);
     case REC_OUTCOME_LIMIT:
         return xprintf("limit reached%s%s", colon, t->reason);
+    case REC_OUTCOME_POWER_OFF:
+        return xprintf("guest switched itself off on vCPU %u%s%s", t->vcpu, colon, t->reason);
+    case REC_OUTCOME_RESET:
+        return xprintf("guest reset itself on vCPU %u%s%s", t->vcpu, colon, t->reason);
     default:
         return xprintf("unknown outcome %u", t->outcome);
     }
