@@ -331,6 +331,20 @@ static void collect_counters(struct control *c, uint64_t counters[][REC_COUNT_MA
     }
 }
 
+/* The pages that the vCPUs fought over, and how often each of them changed these. */
+static void collect_pages(struct control *c)
+{
+    const struct contention *contentions[MAX_VCPUS];
+
+    for (uint32_t i = 0; i < c->vm->vcpu_count; i++)
+        contentions[i] = &c->vm->vcpus[i]->contention;
+    contention_gather(contentions, c->vm->vcpu_count, &c->pages);
+    for (uint32_t i = 0; i < c->pages.count; i++) {
+        for (uint32_t v = 0; v < c->pages.vcpus; v++)
+            c->pages.page[i].row[v].writes = c->vm->vcpus[v]->view.page[c->pages.page[i].gpn].writes;
+    }
+}
+
 static void fill_trailer(struct control *c, struct rec_trailer *trailer)
 {
     struct vm *vm = c->vm;
@@ -442,6 +456,9 @@ static enum machine_status write_end(struct control *c, uint64_t ticks)
 
     collect_counters(c, counters, ticks);
     while (!log_writer_counters(&c->writer, (const uint64_t(*)[REC_COUNT_MAX])counters) && !host_is_gone(c))
+        control_poll(c);
+    collect_pages(c);
+    while (!log_writer_pages(&c->writer, &c->pages) && !host_is_gone(c))
         control_poll(c);
     if (__atomic_load_n(&vm->divergence.ready, __ATOMIC_ACQUIRE)) {
         hv_msg(MSG_ERROR, "divergence: %s", vm->divergence.text);

@@ -66,6 +66,7 @@ struct control {
     uint32_t wire_used, wire_at;
     uint8_t wire[256]; /* bytes that the UART did not take yet */
     struct control_messages messages;
+    struct rec_pages pages;     /* of the run, once it has ended */
     struct rec_trailer trailer; /* of the run, once it has ended */
 };
 

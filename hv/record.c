@@ -334,13 +334,32 @@ static enum rec_counter cause_counter(enum view_cause cause)
     }
 }
 
+/* The page of the conflict, for the log's PAGES block. */
+static void note_contention(struct vcpu *vcpu)
+{
+    static const uint8_t causes[] = {[VIEW_CAUSE_WORDS] = REC_CAUSE_WORDS,
+                                     [VIEW_CAUSE_PAGE] = REC_CAUSE_PAGE,
+                                     [VIEW_CAUSE_READ] = REC_CAUSE_READ,
+                                     [VIEW_CAUSE_TABLE] = REC_CAUSE_TABLES};
+    const struct view_conflict *met = &vcpu->view.conflict;
+    bool device = met->actor >= vcpu->vm->vcpu_count;
+    struct contention_conflict conflict = {.gpn = met->gpn, .word = (uint16_t)met->word};
+
+    if (met->cause == VIEW_CAUSE_NONE)
+        return;
+    conflict.cause = device ? REC_CAUSE_DEVICE : causes[met->cause];
+    conflict.by = (uint16_t)(device ? REC_BY_DEVICE : 1u << met->actor);
+    contention_note(&vcpu->contention, &conflict);
+}
+
 /* A shorter chunk meets less; past a bound the others must wait. */
 static bool after_squash(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
 
     vcpu->counters[REC_COUNT_SQUASHES]++;
-    vcpu->counters[cause_counter(vcpu->view.cause)]++;
+    vcpu->counters[cause_counter(vcpu->view.conflict.cause)]++;
+    note_contention(vcpu);
     vcpu->squashes++;
     if (vm->adapt)
         vcpu->length = MAX(vcpu->length / 2, vm->chunk_min);

@@ -15,6 +15,7 @@
 #include "hv/noise.h"
 #include "hv/vcpu_state.h"
 #include "replay/commit_ring.h"
+#include "replay/contention.h"
 #include "replay/inbound.h"
 #include "replay/log_reader.h"
 #include "replay/order.h"
@@ -233,7 +234,8 @@ struct vcpu {
 
     struct inbound inbound; /* produced under order.lock */
     uint64_t counters[REC_COUNT_MAX];
-    uint32_t phase; /* enum rec_counter: which of its ticks count now; see hv/phase.h */
+    struct contention contention; /* what its chunks were squashed over */
+    uint32_t phase;               /* enum rec_counter: which of its ticks count now; see hv/phase.h */
     uint64_t phase_since;
 };
 

@@ -70,18 +70,23 @@ bool frame_equal(const struct frame_pool *pool, uint32_t a, uint32_t b)
     return equal;
 }
 
-#define WORDS (PAGE_SIZE / 8)
-_Static_assert(WORDS == CHANGES_WORDS, "a page has a key for each word");
+_Static_assert(FRAME_WORDS == CHANGES_WORDS, "a page has a key for each word");
 
-bool frames_change_same(const struct frame_pool *pool, uint32_t base, uint32_t a, uint32_t b)
+uint32_t frames_change_same(const struct frame_pool *pool, uint32_t base, uint32_t a, uint32_t b)
 {
     const uint64_t *old = frame_data(pool, base), *x = frame_data(pool, a), *y = frame_data(pool, b);
 
-    for (uint32_t i = changes_next(old, x, 0, WORDS); i < WORDS; i = changes_next(old, x, i + 1, WORDS)) {
+    for (uint32_t i = changes_next(old, x, 0, FRAME_WORDS); i < FRAME_WORDS;
+         i = changes_next(old, x, i + 1, FRAME_WORDS)) {
         if (y[i] != old[i])
-            return true;
+            return i;
     }
-    return false;
+    return FRAME_WORDS;
+}
+
+uint32_t frames_first_difference(const struct frame_pool *pool, uint32_t a, uint32_t b)
+{
+    return changes_next(frame_data(pool, a), frame_data(pool, b), 0, FRAME_WORDS);
 }
 
 uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint32_t copy, uint64_t seed,
@@ -93,6 +98,6 @@ uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint3
     if (pool->wide && simd == FRAME_SIMD_FREE)
         changes_add_page_wide(&changes, old, new);
     else
-        changes_add(&changes, old, new, 0, WORDS);
+        changes_add(&changes, old, new, 0, FRAME_WORDS);
     return changes_digest(&changes, seed);
 }

@@ -49,8 +49,13 @@ enum frame_simd {
 void frame_copy(const struct frame_pool *pool, uint32_t to, uint32_t from, enum frame_simd simd);
 bool frame_equal(const struct frame_pool *pool, uint32_t a, uint32_t b);
 
-/* Whether frames `a` and `b`, both made from `base`, differ from it in a same 64-bit word. */
-bool frames_change_same(const struct frame_pool *pool, uint32_t base, uint32_t a, uint32_t b);
+#define FRAME_WORDS                                                                                          \
+    ((uint32_t)(PAGE_SIZE / 8)) /* 64-bit words of a frame; as a word's number: there is none */
+
+/* The first word in which frames `a` and `b`, both made from `base`, both differ from it, or FRAME_WORDS. */
+uint32_t frames_change_same(const struct frame_pool *pool, uint32_t base, uint32_t a, uint32_t b);
+/* The first word in which two frames differ, or FRAME_WORDS. */
+uint32_t frames_first_difference(const struct frame_pool *pool, uint32_t a, uint32_t b);
 
 /*
  * 0 where frame `copy` equals frame `base`, otherwise a digest of what differs, begun with `seed`: the

@@ -3,6 +3,7 @@
 #define RV_REPLAY_LOG_CODEC_H
 
 #include "replay/log_format.h"
+#include "replay/log_pages.h"
 #include "replay/log_reader.h"
 #include "replay/log_writer.h"
 

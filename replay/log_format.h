@@ -38,6 +38,7 @@ enum log_type {
     LOG_TYPE_MESSAGE = 0x8002,
     LOG_TYPE_COUNTERS = 0x8003,
     LOG_TYPE_DETAIL = 0x8004,
+    LOG_TYPE_PAGES = 0x8005,
 };
 
 /* Fixed begin of a COMMITS payload. */
@@ -116,6 +117,7 @@ enum log_error {
     LOG_ERROR_OUTCOME,         /* TRAILER with an unknown outcome */
     LOG_ERROR_COUNTERS,        /* COUNTERS payload that does not decode */
     LOG_ERROR_DETAIL,          /* DETAIL payload that does not decode */
+    LOG_ERROR_PAGES,           /* PAGES payload that does not decode */
     LOG_ERROR_COUNT
 };
 
@@ -127,6 +129,9 @@ const char *log_type_name(uint16_t type);
 
 /* Name of a counter as in FORMAT.md, "squashes"; NULL where `counter` is no enum rec_counter. */
 const char *log_counter_name(unsigned counter);
+
+/* Name of a cause as in FORMAT.md, "words"; NULL where `cause` is no enum rec_cause. */
+const char *log_cause_name(unsigned cause);
 
 /* Name of what positions count, "conditional branches"; NULL where `event` is no enum rec_branch_event. */
 const char *log_branch_event_name(unsigned event);

@@ -160,7 +160,7 @@ static enum log_error read_block(struct log_reader *r, struct log_block *block)
 static bool is_known(uint16_t type)
 {
     return type == LOG_TYPE_CONSOLE || type == LOG_TYPE_MESSAGE || type == LOG_TYPE_COUNTERS ||
-           type == LOG_TYPE_DETAIL || !(type & LOG_TYPE_OPTIONAL);
+           type == LOG_TYPE_DETAIL || type == LOG_TYPE_PAGES || !(type & LOG_TYPE_OPTIONAL);
 }
 
 /* Checks a whole block at `p`, whose head is sound, and fills *block. */

@@ -44,6 +44,7 @@ static const char *const error_text[LOG_ERROR_COUNT] = {
     [LOG_ERROR_OUTCOME] = "the TRAILER has an unknown outcome",
     [LOG_ERROR_COUNTERS] = "a COUNTERS block does not decode",
     [LOG_ERROR_DETAIL] = "a DETAIL block does not decode",
+    [LOG_ERROR_PAGES] = "a PAGES block does not decode",
 };
 
 static const char *const counter_name[REC_COUNT_MAX] = {
@@ -114,6 +115,16 @@ const char *log_counter_name(unsigned counter)
     return counter < REC_COUNT_MAX ? counter_name[counter] : NULL;
 }
 
+const char *log_cause_name(unsigned cause)
+{
+    static const char *const names[REC_CAUSE_COUNT] = {
+        [REC_CAUSE_WORDS] = "words",   [REC_CAUSE_PAGE] = "page",     [REC_CAUSE_READ] = "read",
+        [REC_CAUSE_TABLES] = "tables", [REC_CAUSE_DEVICE] = "device",
+    };
+
+    return cause < REC_CAUSE_COUNT ? names[cause] : NULL;
+}
+
 const char *log_branch_event_name(unsigned event)
 {
     static const char *const names[REC_BRANCHES_COUNT] = {
@@ -147,6 +158,8 @@ const char *log_type_name(uint16_t type)
         return "COUNTERS";
     case LOG_TYPE_DETAIL:
         return "DETAIL";
+    case LOG_TYPE_PAGES:
+        return "PAGES";
     default:
         return "unknown";
     }

@@ -3,6 +3,7 @@
 #include "hv/base/check.h"
 #include "hv/base/digest.h"
 #include "replay/log_layout.h"
+#include "replay/log_pages.h"
 #include "replay/log_record.h"
 
 /* What an ABORT takes, the end of an open block before it included, ... */
@@ -217,6 +218,20 @@ bool log_writer_counters(struct log_writer *w, const uint64_t counters[][REC_COU
         for (unsigned i = 0; i < REC_COUNT_MAX; i++)
             p = put_varint(p, counters[vcpu][i]);
     end_block(w, LOG_TYPE_COUNTERS, p);
+    return true;
+}
+
+bool log_writer_pages(struct log_writer *w, const struct rec_pages *pages)
+{
+    uint8_t *p;
+
+    HV_CHECK(w->vcpus && pages->vcpus == w->vcpus && pages->count <= REC_PAGES_MAX);
+    if (!pages->count)
+        return true;
+    p = begin_block(w, log_pages_need(pages), RESERVE);
+    if (!p)
+        return false;
+    end_block(w, LOG_TYPE_PAGES, log_pages_encode(p, pages));
     return true;
 }
 

@@ -78,6 +78,9 @@ bool log_writer_detail(struct log_writer *w, const void *entries, size_t length)
 /* Counters of the header's vCPUs, counters[vcpu][enum rec_counter]. */
 bool log_writer_counters(struct log_writer *w, const uint64_t counters[][REC_COUNT_MAX]);
 
+/* The pages over which most chunks were squashed, of the header's vCPUs; none writes nothing. */
+bool log_writer_pages(struct log_writer *w, const struct rec_pages *pages);
+
 /* The log is complete. trailer->commits must equal the commits written. */
 bool log_writer_trailer(struct log_writer *w, const struct rec_trailer *trailer);
 

@@ -214,4 +214,38 @@ enum rec_counter {
     REC_COUNT_MAX
 };
 
+/* What chunks were squashed over; see enum view_cause. A page's row counts them in this order. */
+enum rec_cause {
+    REC_CAUSE_WORDS = 0, /* the chunk had changed the same words of the page as a commit: true sharing */
+    REC_CAUSE_PAGE,      /* other words of it: false sharing */
+    REC_CAUSE_READ,      /* it had only read the page */
+    REC_CAUSE_TABLES,    /* the page is known as a paging structure */
+    REC_CAUSE_DEVICE,    /* the commit was a device's */
+    REC_CAUSE_COUNT
+};
+
+#define REC_PAGES_MAX 32u
+#define REC_WORD_NONE 512u                       /* behind the last 64-bit word of a page */
+#define REC_BY_DEVICE (UINT32_C(1) << MAX_VCPUS) /* bits below: the vCPUs */
+
+/* One vCPU's part in the fights over a page. */
+struct rec_page_row {
+    uint64_t writes; /* its commits that changed the page */
+    uint64_t missed; /* so many more of its chunks may have been squashed over the page than `cause` counts */
+    uint64_t cause[REC_CAUSE_COUNT]; /* its chunks that were squashed over the page */
+    uint16_t by;                     /* over whose commits: a bit for each vCPU, and REC_BY_DEVICE */
+    uint16_t word; /* of the page: where most of these commits first changed it, or REC_WORD_NONE */
+};
+
+/* The pages over which most chunks were squashed, the most first; statistics only. */
+struct rec_pages {
+    uint32_t vcpus;
+    uint32_t count;    /* of `page` that are used */
+    uint64_t unlisted; /* over any other page, at most so many chunks were squashed */
+    struct rec_page {
+        uint32_t gpn;
+        struct rec_page_row row[MAX_VCPUS];
+    } page[REC_PAGES_MAX];
+};
+
 #endif

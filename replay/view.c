@@ -207,7 +207,7 @@ uint64_t view_begin(struct view *view)
     trim_copies(view);
     copy_ahead(view);
     next_chunk_number(view);
-    view->cause = VIEW_CAUSE_NONE;
+    view->conflict.cause = VIEW_CAUSE_NONE;
     view->cut_short = false;
     view->write_count = 0;
     view->validated = view->position;
@@ -327,8 +327,22 @@ static enum view_cause cause_of(const struct view *view, const struct commit_ent
         return VIEW_CAUSE_TABLE;
     if (page->copy == FRAME_NONE || frame_equal(pool, page->copy, page->frame))
         return VIEW_CAUSE_READ;
-    return frames_change_same(pool, page->frame, page->copy, entry->frame) ? VIEW_CAUSE_WORDS
-                                                                           : VIEW_CAUSE_PAGE;
+    return frames_change_same(pool, page->frame, page->copy, entry->frame) < FRAME_WORDS ? VIEW_CAUSE_WORDS
+                                                                                         : VIEW_CAUSE_PAGE;
+}
+
+static void note_conflict(struct view *view, const struct commit_entry *entry)
+{
+    const struct view_page *page = &view->page[entry->gpn];
+    const struct frame_pool *pool = view->order->pool;
+    enum view_cause cause = cause_of(view, entry);
+
+    view->conflict = (struct view_conflict){
+        .cause = cause,
+        .gpn = entry->gpn,
+        .actor = entry->vcpu,
+        .word = cause == VIEW_CAUSE_WORDS ? frames_change_same(pool, page->frame, page->copy, entry->frame)
+                                          : frames_first_difference(pool, page->frame, entry->frame)};
 }
 
 enum view_verdict view_validate(struct view *view)
@@ -341,7 +355,7 @@ enum view_verdict view_validate(struct view *view)
         if (!in_read_set(view, entry))
             continue;
         if (!(view->policy & VIEW_VALUE)) {
-            view->cause = cause_of(view, entry);
+            note_conflict(view, entry);
             return VIEW_CONFLICT;
         }
         /* Only the newest version counts; if there is a newer one, its entry is still to come. */
@@ -349,7 +363,7 @@ enum view_verdict view_validate(struct view *view)
             continue;
         view->counters.compares++;
         if (!frame_equal(order->pool, entry->frame, view->page[entry->gpn].frame)) {
-            view->cause = cause_of(view, entry);
+            note_conflict(view, entry);
             return VIEW_CONFLICT;
         }
         view->counters.value_saves++;
@@ -425,6 +439,7 @@ void view_commit_leave(struct view *view, uint64_t seq, uint64_t commit_digest)
         page->frame = page->copy;
         page->copy = FRAME_NONE;
         page->seq = seq;
+        page->writes++;
         map_committed(view, view->writes[i]);
     }
     view->stale_copies = view->stale_copies || view->write_count > 0;

@@ -23,6 +23,7 @@ struct view_page {
     uint8_t heat;   /* how often it was written lately, 0..VIEW_HEAT_MAX */
     bool table;     /* it was seen as a paging structure */
     uint8_t reserved[2];
+    uint64_t writes; /* commits of this actor that changed it: for statistics */
 };
 
 #define VIEW_HEAT_MAX   6u
@@ -51,6 +52,15 @@ enum view_cause {
     VIEW_CAUSE_PAGE,  /* it had changed other words */
     VIEW_CAUSE_READ,  /* it had only read it */
     VIEW_CAUSE_TABLE, /* it is a paging structure of the guest */
+};
+
+/* The conflict of a chunk, for statistics. */
+struct view_conflict {
+    enum view_cause cause;
+    /* Where there was one: */
+    uint32_t gpn;
+    uint32_t actor; /* whose commit it was */
+    uint32_t word;  /* the first that the commit changed; VIEW_CAUSE_WORDS: that the chunk had changed, too */
 };
 
 /* What a view does to save copies, exits and squashes. All but the last are on unless said otherwise. */
@@ -82,12 +92,12 @@ struct view {
     uint32_t chunk;         /* number of the chunk, never 0 */
     uint32_t copy_count;
     uint32_t write_count;
-    uint64_t write_digest; /* of the write set */
-    enum view_cause cause; /* of the chunk's conflict */
-    bool cut_short;        /* the chunk lacked pages, or nearly did */
-    bool stale_copies;     /* `copies` names pages without a copy */
-    bool from_reserve;     /* replay: takes frames of the reserve too */
-    uint32_t policy;       /* enum view_policy, or'd; constant once chunks run */
+    uint64_t write_digest;         /* of the write set */
+    struct view_conflict conflict; /* of the chunk */
+    bool cut_short;                /* the chunk lacked pages, or nearly did */
+    bool stale_copies;             /* `copies` names pages without a copy */
+    bool from_reserve;             /* replay: takes frames of the reserve too */
+    uint32_t policy;               /* enum view_policy, or'd; constant once chunks run */
     struct view_counters counters;
 };
 
@@ -152,7 +162,7 @@ uint64_t view_peek_digest(const struct view *view, bool (*dirty)(void *ctx, uint
 
 enum view_verdict {
     VIEW_VALID,
-    VIEW_CONFLICT, /* a page of the read set changed: squash; view->cause says how it was used */
+    VIEW_CONFLICT, /* a page of the read set changed: squash; view->conflict says how it was used */
 };
 /* Checks the read set against what was committed meanwhile; compares contents, takes no lock. */
 enum view_verdict view_validate(struct view *view);

@@ -412,6 +412,8 @@ static void fill_result(struct machine *m)
         const struct vcpu *vcpu = vm->vcpus[i];
         result->state[i] = vm->mode == VM_RUN ? *vcpu->state : *vcpu->saved;
         result->instructions += m->cpu[i]->instructions;
+        for (uint32_t j = 0; j < vcpu->contention.used; j++)
+            result->fought += vcpu->contention.slot[j].counted + vcpu->contention.slot[j].missed;
         result->pmu_interrupts += m->cpu[i]->pmu.interrupts;
         for (uint32_t j = 0; j < REC_COUNT_MAX; j++)
             result->counters[j] += vcpu->counters[j];

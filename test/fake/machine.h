@@ -45,8 +45,9 @@ struct fake_result {
     struct vm_outcome outcome;
     uint64_t commits, digest;         /* the running one */
     uint64_t counters[REC_COUNT_MAX]; /* of all vCPUs together */
-    uint64_t instructions;            /* executed, those of squashed chunks too */
-    uint64_t pmu_interrupts;          /* of all processors */
+    uint64_t fought;         /* squashes that all vCPUs' contentions know of, or know that they miss */
+    uint64_t instructions;   /* executed, those of squashed chunks too */
+    uint64_t pmu_interrupts; /* of all processors */
     uint32_t console_bytes;
     uint8_t console[FAKE_CONSOLE_MAX];
     bool diverged;

@@ -52,6 +52,7 @@ static void read_log(const uint8_t *data, size_t size)
     struct log_reader r;
     struct log_block block;
     uint64_t counters[MAX_VCPUS][REC_COUNT_MAX];
+    struct rec_pages pages;
     unsigned vcpus, blocks = 0;
     enum log_status status;
 
@@ -63,6 +64,8 @@ static void read_log(const uint8_t *data, size_t size)
             rewrite(&r, &block);
         if (block.type == LOG_TYPE_COUNTERS)
             log_decode_counters(&block, counters, &vcpus);
+        if (block.type == LOG_TYPE_PAGES && log_decode_pages(&block, &pages) == LOG_OK)
+            HV_CHECK(pages.vcpus <= MAX_VCPUS && pages.count <= REC_PAGES_MAX);
     }
     HV_CHECK((status == LOG_ERROR) == (r.error != LOG_OK) && r.error < LOG_ERROR_COUNT);
     HV_CHECK(r.offset <= size && (status != LOG_END || r.offset == size));
@@ -70,8 +73,8 @@ static void read_log(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const uint16_t types[] = {LOG_TYPE_HEADER, LOG_TYPE_COMMITS, LOG_TYPE_TRAILER, LOG_TYPE_ABORT,
-                                     LOG_TYPE_COUNTERS};
+    static const uint16_t types[] = {LOG_TYPE_HEADER, LOG_TYPE_COMMITS,  LOG_TYPE_TRAILER,
+                                     LOG_TYPE_ABORT,  LOG_TYPE_COUNTERS, LOG_TYPE_PAGES};
     static struct forge f;
 
     read_log(data, size);

@@ -83,6 +83,27 @@ static inline enum log_error first_counters(const struct log_block *block, FILE 
     return error;
 }
 
+static inline enum log_error first_pages(const struct log_block *block, FILE *out)
+{
+    struct rec_pages pages;
+    enum log_error error = log_decode_pages(block, &pages);
+
+    fprintf(out, "PAGES unlisted=%llu", (first_u64)pages.unlisted);
+    for (unsigned i = 0; i < pages.count; i++) {
+        fprintf(out, " page=%x", pages.page[i].gpn);
+        for (unsigned v = 0; v < pages.vcpus; v++) {
+            const struct rec_page_row *row = &pages.page[i].row[v];
+            fprintf(out, " [writes=%llu missed=%llu by=%x word=%u", (first_u64)row->writes,
+                    (first_u64)row->missed, row->by, row->word);
+            for (unsigned k = 0; k < REC_CAUSE_COUNT; k++)
+                fprintf(out, " %llu", (first_u64)row->cause[k]);
+            fprintf(out, "]");
+        }
+    }
+    fprintf(out, "\n");
+    return error;
+}
+
 static inline void first_trailer(const struct rec_trailer *t, unsigned vcpus, FILE *out)
 {
     fprintf(out, "TRAILER outcome=%u vcpu=%u status=%u commits=%llu memory=%llx console=%llx bytes=%llu",
@@ -115,6 +136,8 @@ static inline enum log_error first_block(const struct log_reader *r, const struc
         return LOG_OK;
     case LOG_TYPE_COUNTERS:
         return first_counters(block, out);
+    case LOG_TYPE_PAGES:
+        return first_pages(block, out);
     default:
         return LOG_OK;
     }

@@ -189,6 +189,42 @@ static inline void make_branches(struct forge *f)
     golden_finish(&w, f);
 }
 
+static const struct rec_pages golden_pages = {
+    .vcpus = 3,
+    .count = 2,
+    .unlisted = 300,
+    .page = {{.gpn = 0x105,
+              .row = {{.writes = 70000, .missed = 1, .cause = {5, 0, 1}, .by = 6, .word = 17},
+                      {.writes = 2, .cause = {0, 900}, .by = 1, .word = 511},
+                      {.cause = {0, 0, 0, 0, UINT64_MAX}, .by = REC_BY_DEVICE, .word = REC_WORD_NONE}}},
+             {.gpn = 0xfedcb,
+              .row = {{.word = REC_WORD_NONE, .missed = 130},
+                      {.writes = UINT64_MAX, .cause = {0, 0, 0, 4}, .by = 5},
+                      {.word = REC_WORD_NONE}}}}};
+
+/* The pages that vCPUs fought over, and how a later version with a sixth cause would tell it. */
+static inline void make_pages(struct forge *f)
+{
+    const uint8_t later[] = {2,  6,  9, 1, 0x80, 2,    1, 0, 2, 3, 11, 12, 13, 14,
+                             15, 16, 4, 5, 1,    0x80, 4, 0, 0, 0, 0,  0,  7};
+    struct log_writer w;
+
+    golden_begin(&w, f);
+    golden_write_commits(&w, 0, 3);
+    log_writer_pages(&w, &golden_pages);
+    golden_finish(&w, f);
+    forge_block(f, 0x8005, 0, later, sizeof later);
+    forge_trailer(f, 3, 3);
+}
+
+static inline void make_bad_pages(struct forge *f)
+{
+    const uint8_t word[] = {1, 1, 0, 1, 5, 0, 0, 0, 0x81, 4, 0};
+
+    forge_header(f, 1);
+    forge_block(f, 0x8005, 0, word, sizeof word);
+}
+
 /* A COMMITS block without the flag, in a log whose positions have counts. */
 static inline void make_no_flag(struct forge *f)
 {
@@ -309,6 +345,8 @@ static const struct golden golden_set[] = {
     {"cut", make_cut, LOG_NEED_MORE, LOG_OK, 6},
     {"long-lag", make_long_lag, LOG_NEED_MORE, LOG_OK, 41},
     {"branches", make_branches, LOG_NEED_MORE, LOG_OK, GOLDEN_COMMITS},
+    {"pages", make_pages, LOG_END, LOG_OK, 3},
+    {"bad-pages", make_bad_pages, LOG_ERROR, LOG_ERROR_PAGES, 0},
     {"bad-no-flag", make_no_flag, LOG_ERROR, LOG_ERROR_FLAGS, 0},
     {"optional", make_optional, LOG_END, LOG_OK, 0},
     {"bad-unknown-mandatory", make_unknown_mandatory, LOG_ERROR, LOG_ERROR_UNKNOWN_TYPE, 0},

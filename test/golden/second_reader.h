@@ -228,6 +228,41 @@ static inline void second_counters(struct second *s)
     fprintf(s->out, "\n");
 }
 
+static inline void second_pages_row(struct second *s, unsigned causes)
+{
+    uint64_t number[4];
+
+    number[0] = second_varint(s, UINT64_MAX);
+    number[1] = second_varint(s, UINT64_MAX);
+    number[2] = second_varint(s, 511);
+    number[3] = second_varint(s, 512);
+    fprintf(s->out, " [writes=%llu missed=%llu by=%llx word=%llu", (unsigned long long)number[0],
+            (unsigned long long)number[1], (unsigned long long)number[2], (unsigned long long)number[3]);
+    for (unsigned i = 0; i < (causes > 5 ? causes : 5) && !s->bad; i++) {
+        uint64_t value = i < causes ? second_varint(s, UINT64_MAX) : 0;
+        if (i < 5)
+            fprintf(s->out, " %llu", (unsigned long long)value);
+    }
+    fprintf(s->out, "]");
+}
+
+static inline void second_pages(struct second *s)
+{
+    unsigned vcpus = (unsigned)second_number(s, 1), causes = (unsigned)second_number(s, 1);
+    uint64_t count;
+
+    if (vcpus < 1 || vcpus > 8)
+        s->bad = true;
+    fprintf(s->out, "PAGES unlisted=%llu", (unsigned long long)second_varint(s, UINT64_MAX));
+    count = second_varint(s, 32);
+    for (uint64_t i = 0; i < count && !s->bad; i++) {
+        fprintf(s->out, " page=%llx", (unsigned long long)second_varint(s, UINT32_MAX));
+        for (unsigned v = 0; v < vcpus && !s->bad; v++)
+            second_pages_row(s, causes);
+    }
+    fprintf(s->out, "\n");
+}
+
 static inline void second_trailer(struct second *s)
 {
     unsigned outcome = (unsigned)second_number(s, 1), vcpu = (unsigned)second_number(s, 1);
@@ -259,7 +294,7 @@ static inline void second_bytes(struct second *s, const char *name)
 /* The payload of a sound block. */
 static inline void second_block(struct second *s, unsigned type, unsigned flags)
 {
-    unsigned known = type == 0x8001 || type == 0x8002 || type == 0x8003 || !(type & 0x8000);
+    unsigned known = type == 0x8001 || type == 0x8002 || type == 0x8003 || type == 0x8005 || !(type & 0x8000);
 
     if ((flags != (type == 2 && s->event) && known) || (type == 1) == (s->vcpus != 0)) {
         s->bad = true;
@@ -281,6 +316,8 @@ static inline void second_block(struct second *s, unsigned type, unsigned flags)
         second_bytes(s, "MESSAGE");
     else if (type == 0x8003)
         second_counters(s);
+    else if (type == 0x8005)
+        second_pages(s);
     else if (known)
         s->bad = true;
     else

@@ -13,7 +13,7 @@ MAGIC, HEAD, TAIL = 0x4B425652, 20, 8
 MAX_PAYLOAD, MAX_VCPUS, MAX_EVENTS, MAX_INPUT, MAX_REASON = 65536, 8, 32, 256, 200
 OPTIONAL = 0x8000
 TYPES = {1: "HEADER", 2: "COMMITS", 3: "TRAILER", 4: "ABORT", 5: "OUTPUT_COMMIT", 6: "CHECKPOINT",
-         0x8001: "CONSOLE", 0x8002: "MESSAGE", 0x8003: "COUNTERS", 0x8004: "DETAIL"}
+         0x8001: "CONSOLE", 0x8002: "MESSAGE", 0x8003: "COUNTERS", 0x8004: "DETAIL", 0x8005: "PAGES"}
 RESERVED = (5, 6)
 ENDS = ["position", "pause", "hlt", "io", "mmio", "apic", "shutdown", "refused"]
 EVENTS = ["fixed", "timer", "nmi", "init", "sipi", "extint", "level"]
@@ -27,6 +27,8 @@ COUNTERS = [
     "exit-other", "read-pages", "changed-pages", "tables", "cuts", "ticks-guest", "ticks-exits", "ticks-begin",
     "ticks-state", "ticks-collect", "ticks-validate", "ticks-commit", "ticks-squash", "ticks-search", "ticks-room",
     "ticks-token", "ticks-turn", "ticks-sleep", "copies-out", "no-frame"]
+CAUSES = ["words", "page", "read", "tables", "device"]
+MAX_PAGES, NO_WORD, BY_DEVICE = 32, 512, 8
 NO_TRAITS = 2**64 - 1
 BIG = 2**64
 
@@ -130,7 +132,7 @@ class State:
 class Reader:
     """Reads one log; `lines` yields its JSON objects, and ends by Damage, or by setting `end`.
 
-    Without statistics it leaves COUNTERS unread, as a replayer does.
+    Without statistics it leaves COUNTERS, DETAIL and PAGES unread, as a replayer does.
     """
 
     def __init__(self, data, statistics=True):
@@ -193,7 +195,9 @@ class Reader:
             raise Damage("unknown-type", self.offset)
 
     def contents(self, kind, payload, line):
-        parts = {1: self.read_header, 3: self.read_trailer, 4: self.read_abort, 0x8003: self.read_counters}
+        parts = {1: self.read_header, 3: self.read_trailer, 4: self.read_abort}
+        if self.statistics:
+            parts.update({0x8003: self.read_counters, 0x8005: self.read_pages})
         if kind == 2:
             yield from self.read_commits(payload, line)
             return
@@ -203,7 +207,7 @@ class Reader:
             yield from entries
             return
         try:
-            if kind in parts and (kind != 0x8003 or self.statistics):
+            if kind in parts:
                 parts[kind](payload, line)
         except Damage as damage:
             raise Damage(damage.name, self.offset) from None
@@ -288,6 +292,33 @@ class Reader:
         if p.left() or vcpus > MAX_VCPUS:
             raise Damage("counters")
         line["counters"] = rows
+
+    def read_pages(self, payload, line):
+        p = Bytes(payload, "pages")
+        vcpus, causes = p.number(1), p.number(1)
+        if not 1 <= vcpus <= MAX_VCPUS:
+            raise Damage("pages")
+        try:
+            unlisted, count = p.varint(), p.varint(MAX_PAGES)
+            pages = [{"page": p.varint(2**32 - 1), "vcpus": [self.read_pages_row(p, causes) for _ in range(vcpus)]}
+                     for _ in range(count)]
+        except Damage:
+            raise Damage("pages") from None
+        if p.left():
+            raise Damage("pages")
+        line["unlisted"], line["pages"] = integer(unlisted), pages
+
+    @staticmethod
+    def read_pages_row(p, causes):
+        writes, missed, by, word = p.varint(), p.varint(), p.varint(511), p.varint(NO_WORD)
+        squashed = [p.varint() for _ in range(causes)][:len(CAUSES)]
+        squashed += [0] * (len(CAUSES) - len(squashed))
+        row = {"squashed": {name: integer(value) for name, value in zip(CAUSES, squashed)}, "missed": integer(missed),
+               "by": [bit if bit < BY_DEVICE else "device" for bit in range(BY_DEVICE + 1) if by >> bit & 1],
+               "writes": integer(writes)}
+        if word != NO_WORD:
+            row["word"] = "%x" % (8 * word)
+        return row
 
     def read_details(self, payload):
         at = 0

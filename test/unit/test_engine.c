@@ -104,6 +104,8 @@ static void check_counters(const struct fake_machine_config *c, const struct fak
 {
     if (sum_of(r, REC_COUNT_SQUASH_WORDS, REC_COUNT_SQUASH_OTHER) != r->counters[REC_COUNT_SQUASHES])
         blame(c, "squashes by cause", "not as many as squashes");
+    if (sum_of(r, REC_COUNT_SQUASH_WORDS, REC_COUNT_SQUASH_TABLES) != r->fought)
+        blame(c, "squashes by page", "not as many as conflicts");
     if (sum_of(r, REC_COUNT_EXIT_TIMER, REC_COUNT_EXIT_OTHER) != r->counters[REC_COUNT_EXITS])
         blame(c, "exits by reason", "not as many as exits");
     if (!r->counters[REC_COUNT_TICKS_GUEST] || !r->counters[REC_COUNT_TICKS_COLLECT])

@@ -68,13 +68,15 @@ static void changes_of_the_same_words_are_told_from_others(void **state)
     (void)state;
     frames_init(&pool, memory[0], stack, COUNT, 0);
     memset(memory, 0x11, sizeof(memory));
-    assert_false(frames_change_same(&pool, 0, 1, 2));
+    assert_int_equal(frames_change_same(&pool, 0, 1, 2), FRAME_WORDS);
+    assert_int_equal(frames_first_difference(&pool, 0, 1), FRAME_WORDS);
     for (uint32_t i = 0; i < PAGE_SIZE; i += 8) {
         memory[1][i] = 1;
         memory[2][(i + 8) % PAGE_SIZE] = 2;
-        assert_false(frames_change_same(&pool, 0, 1, 2));
+        assert_int_equal(frames_change_same(&pool, 0, 1, 2), FRAME_WORDS);
+        assert_int_equal(frames_first_difference(&pool, 0, 1), i / 8);
         memory[2][i + 7] = 3;
-        assert_true(frames_change_same(&pool, 0, 1, 2));
+        assert_int_equal(frames_change_same(&pool, 0, 1, 2), i / 8);
         memset(memory[1], 0x11, 2 * PAGE_SIZE);
     }
 }

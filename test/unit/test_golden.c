@@ -129,13 +129,14 @@ static void mutate(const struct forge *from, struct forge *to, uint64_t *seed)
 
 static void readers_agree_on_changed_logs(void **state)
 {
-    static struct forge from, counted, to;
+    static struct forge from[3], to;
     uint64_t seed = 23;
     unsigned bad = 0;
 
     (void)state;
-    make_complete(&from);
-    make_branches(&counted);
+    make_complete(&from[0]);
+    make_branches(&from[1]);
+    make_pages(&from[2]);
     for (unsigned round = 0; round < 5000; round++) {
         size_t length[2];
         char *text[2];
@@ -144,7 +145,7 @@ static void readers_agree_on_changed_logs(void **state)
         enum log_status status;
         enum second_end end;
 
-        mutate(round % 2 ? &counted : &from, &to, &seed);
+        mutate(&from[round % 3], &to, &seed);
         status = first_reader(&r, to.bytes, to.size, out[0]);
         end = second_reader(to.bytes, to.size, out[1]);
         fclose(out[0]);

@@ -134,6 +134,49 @@ static void random_records_come_back(void **state)
         round_trip(seed, 64 << seed % 6, 1500, 1 + seed % 300);
 }
 
+static void fought_over_pages_come_back(void **state)
+{
+    static uint8_t buffer[65536];
+    static struct rec_pages pages, found;
+    struct rec_header header = plain_header(MAX_VCPUS);
+    uint64_t seed = 5;
+    struct log_reader r;
+    struct log_block block;
+    struct log_writer w;
+    size_t size;
+
+    (void)state;
+    log_writer_init(&w, buffer, sizeof buffer, 0);
+    assert_true(log_writer_header(&w, &header));
+    pages = (struct rec_pages){.vcpus = MAX_VCPUS};
+    assert_true(log_writer_pages(&w, &pages)); /* nothing to write */
+    pages.count = REC_PAGES_MAX;
+    pages.unlisted = UINT64_MAX;
+    for (unsigned i = 0; i < REC_PAGES_MAX; i++) {
+        pages.page[i].gpn = (uint32_t)(UINT32_MAX >> random_below(&seed, 32));
+        for (unsigned v = 0; v < MAX_VCPUS; v++) {
+            struct rec_page_row *row = &pages.page[i].row[v];
+            row->writes = random_sized(&seed);
+            row->missed = random_sized(&seed);
+            row->by = (uint16_t)random_below(&seed, 2 * REC_BY_DEVICE);
+            row->word = (uint16_t)random_below(&seed, REC_WORD_NONE + 1);
+            for (unsigned k = 0; k < REC_CAUSE_COUNT; k++)
+                row->cause[k] = random_sized(&seed);
+        }
+    }
+    assert_true(log_writer_pages(&w, &pages));
+    log_writer_peek(&w, &size);
+
+    log_reader_init(&r);
+    assert_int_equal(log_reader_next(&r, buffer, size, &block), LOG_BLOCK);
+    assert_int_equal(log_reader_next(&r, buffer, size, &block), LOG_BLOCK);
+    assert_int_equal(block.type, LOG_TYPE_PAGES);
+    assert_true(block.length <= log_pages_need(&pages));
+    assert_int_equal(log_decode_pages(&block, &found), LOG_OK);
+    assert_memory_equal(&found, &pages, sizeof pages);
+    assert_int_equal(log_reader_next(&r, buffer, size, &block), LOG_NEED_MORE);
+}
+
 static void whole_header_trailer_and_counters_come_back(void **state)
 {
     static uint8_t buffer[LOG_WRITER_BUFFER_MIN];
@@ -324,6 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_records_come_back),
         cmocka_unit_test(whole_header_trailer_and_counters_come_back),
+        cmocka_unit_test(fought_over_pages_come_back),
         cmocka_unit_test(full_buffer_still_takes_an_abort),
         cmocka_unit_test(growing_log_is_read_as_it_grows),
         cmocka_unit_test(typical_chunks_take_four_bytes),

@@ -31,6 +31,7 @@ static struct result read_all(const uint8_t *bytes, size_t size)
     /* A copy of exactly the size, so that the sanitizer sees any step beyond. */
     uint8_t *copy = malloc(size ? size : 1);
     uint64_t counters[MAX_VCPUS][REC_COUNT_MAX];
+    struct rec_pages pages;
     enum log_step step = LOG_COMMITS_END;
     unsigned vcpus;
 
@@ -39,6 +40,8 @@ static struct result read_all(const uint8_t *bytes, size_t size)
     while (!result.error && (result.status = log_reader_next(&r, copy, size, &block)) == LOG_BLOCK) {
         if (block.type == LOG_TYPE_COUNTERS)
             result.error = log_decode_counters(&block, counters, &vcpus);
+        if (block.type == LOG_TYPE_PAGES)
+            result.error = log_decode_pages(&block, &pages);
         if (block.type != LOG_TYPE_COMMITS)
             continue;
         log_commits_begin(&it, &r, &block);
@@ -75,6 +78,7 @@ static size_t small_log(uint8_t *buffer, size_t size, size_t *ends, unsigned *bl
     struct rec_header header = plain_header(2);
     struct rec_trailer trailer = {.commits = 12, .reason = "done"};
     uint64_t counters[2][REC_COUNT_MAX] = {{1, 2, 3}};
+    struct rec_pages pages = {.vcpus = 2, .count = 1, .page = {{.gpn = 7, .row = {{.cause = {300}}}}}};
     struct log_writer w;
     struct rec_commit c;
     uint64_t seed = 3;
@@ -94,6 +98,8 @@ static size_t small_log(uint8_t *buffer, size_t size, size_t *ends, unsigned *bl
     assert_true(log_writer_console(&w, "text\n", 5));
     ends[(*blocks)++] = w.ready;
     assert_true(log_writer_counters(&w, (const uint64_t(*)[REC_COUNT_MAX])counters));
+    ends[(*blocks)++] = w.ready;
+    assert_true(log_writer_pages(&w, &pages));
     ends[(*blocks)++] = w.ready;
     assert_true(log_writer_trailer(&w, &trailer));
     ends[(*blocks)++] = w.ready;
@@ -473,6 +479,38 @@ static void bad_trailers_are_refused(void **state)
     trailer_case(8, 1, 0, LOG_ERROR_TRAILER_COMMITS);
 }
 
+static void bad_pages_are_refused(void **state)
+{
+    static const struct {
+        uint8_t bytes[16];
+        uint8_t length;
+        enum log_error error;
+    } cases[] = {
+        {{1, 0, 0, 0}, 4, LOG_OK},
+        {{1, 2, 0, 1, 5, 9, 0, 3, 0x80, 4, 1, 1}, 12, LOG_OK},
+        {{1, 2, 0, 1, 5, 9, 0, 0xff, 3, 0, 1, 1}, 12, LOG_OK},          /* by: all bits */
+        {{1, 2, 0, 1, 5, 9, 0, 0x80, 4, 0, 1, 1}, 12, LOG_ERROR_PAGES}, /* by: one more */
+        {{1, 2, 0, 1, 5, 9, 0, 3, 0x81, 4, 1, 1}, 12, LOG_ERROR_PAGES}, /* word 513 */
+        {{1, 2, 0, 1, 5, 9, 0, 3, 0, 1}, 10, LOG_ERROR_PAGES},          /* a cause is missing */
+        {{1, 2, 0, 1, 5, 9, 0, 3, 0, 1, 1, 1}, 12, LOG_ERROR_PAGES},    /* one too many */
+        {{1, 2, 0, 33}, 4, LOG_ERROR_PAGES},
+        {{1, 2, 0, 2, 5, 9, 0, 3, 0, 1, 1}, 11, LOG_ERROR_PAGES},
+        {{1, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0}, 13, LOG_OK},
+        {{1, 0, 0, 1, 0xff, 0xff, 0xff, 0xff, 0x1f, 0, 0, 0, 0}, 13, LOG_ERROR_PAGES},
+        {{9, 0, 0, 0}, 4, LOG_ERROR_PAGES},
+        {{0}, 0, LOG_ERROR_PAGES},
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        struct forge f = {.size = 0};
+
+        forge_header(&f, 2);
+        forge_block(&f, 0x8005, 0, cases[i].bytes, cases[i].length);
+        refused(&f, cases[i].error);
+    }
+}
+
 static void bad_counters_are_refused(void **state)
 {
     static const struct {
@@ -553,6 +591,7 @@ int main(void)
         cmocka_unit_test(too_many_events_are_refused),
         cmocka_unit_test(bad_trailers_are_refused),
         cmocka_unit_test(bad_counters_are_refused),
+        cmocka_unit_test(bad_pages_are_refused),
         cmocka_unit_test(bad_aborts_are_refused),
         cmocka_unit_test(random_payloads_do_no_harm),
     };

@@ -82,7 +82,7 @@ static enum view_cause cause_of_conflict(bool write, uint32_t word, bool table)
     enum view_cause cause;
 
     view_begin(view);
-    assert_int_equal(view->cause, VIEW_CAUSE_NONE);
+    assert_int_equal(view->conflict.cause, VIEW_CAUSE_NONE);
     rig_read(rig, 0, 1);
     if (table)
         view_note_table(view, 1);
@@ -93,7 +93,7 @@ static enum view_cause cause_of_conflict(bool write, uint32_t word, bool table)
     rig_store(rig, 1, 1, 4);
     rig_collect(rig, 0);
     assert_int_equal(view_validate(view), VIEW_CONFLICT);
-    cause = view->cause;
+    cause = view->conflict.cause;
     view_squash(view);
     rig_delete(rig);
     return cause;
@@ -106,6 +106,33 @@ static void a_conflict_has_a_cause(void **state)
     assert_int_equal(cause_of_conflict(true, 0, false), VIEW_CAUSE_WORDS);
     assert_int_equal(cause_of_conflict(true, 1, false), VIEW_CAUSE_PAGE);
     assert_int_equal(cause_of_conflict(true, 0, true), VIEW_CAUSE_TABLE);
+}
+
+/* What the log tells of a conflict: which page, whose commit, which word; and who changed the page how often.
+ */
+static void a_conflict_has_a_place(void **state)
+{
+    struct rig *rig = rig_new(RIG_FRAMES, 0);
+    struct view *view = view_of(rig, 0);
+
+    (void)state;
+    view_begin(view);
+    rig_read(rig, 0, 2);
+    rig_write(rig, 0, 1, 3);
+    view_begin(view_of(rig, 1));
+    rig_write(rig, 1, 1, 0);
+    ((uint64_t *)view_data(view_of(rig, 1), 1))[40] = 4;
+    rig_commit(rig, 1);
+    rig_collect(rig, 0);
+    assert_int_equal(view_validate(view), VIEW_CONFLICT);
+    assert_int_equal(view->conflict.gpn, 1);
+    assert_int_equal(view->conflict.actor, 1);
+    assert_int_equal(view->conflict.word, 40);
+    assert_int_equal(view->page[1].writes, 0);
+    assert_int_equal(view_of(rig, 1)->page[1].writes, 1);
+    view_squash(view);
+    assert_int_equal(view->page[1].writes, 0);
+    rig_delete(rig);
 }
 
 static void pages_not_read_do_not_conflict(void **state)
@@ -437,6 +464,7 @@ int main(void)
         cmocka_unit_test(a_changed_page_of_the_read_set_is_a_conflict),
         cmocka_unit_test(pages_not_read_do_not_conflict),
         cmocka_unit_test(a_conflict_has_a_cause),
+        cmocka_unit_test(a_conflict_has_a_place),
         cmocka_unit_test(a_silent_store_is_no_write_but_a_read),
         cmocka_unit_test(a_value_that_came_back_is_valid_from_its_return),
         cmocka_unit_test(newest_counts_own_commits_and_read_versions),
