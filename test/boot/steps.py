@@ -249,6 +249,20 @@ def step_part(test, _, __):
     test.code = 0
 
 
+def step_pages(test, words, _):
+    """Most chunks of the last recording were squashed over the page of this symbol, and the pages account for all conflicts."""
+    test.call([test.tools.retro, "stats", "--json", "--symbols", test.guest(), test.logs[-1]], GRACE)
+    require(test.code == 0, "retro stats refuses the log or the guest's symbols")
+    stats = json.loads(next(line for line in test.said.splitlines() if line.startswith("{")))
+    require(stats.get("pages"), "no chunk was squashed over a page")
+    place = stats["pages"][0].get("symbol", "nowhere")
+    require(place.startswith(words[0] + "+"), "the page that is fought over most is that of %s, not of %s" % (place, words[0]))
+    conflicts = sum(vcpu["squash-" + cause] for vcpu in stats["counters"] for cause in ("words", "page", "read", "tables"))
+    counted = sum(sum(row["squashed"].values()) for page in stats["pages"] for row in page["vcpus"])
+    require(counted <= conflicts, "%d squashes over pages, but only %d conflicts" % (counted, conflicts))
+    require(counted == conflicts or stats["pages_unlisted"], "pages count for %d of %d conflicts" % (counted, conflicts))
+
+
 def step_run(test, words, may_fail):
     test.retro("run", words, test.machine())
     if test.code == 0:
@@ -462,7 +476,7 @@ def step_refused(test, words, _):
 
 
 STEPS = {"record": step_record, "run": step_run, "replay": step_replay, "soak": step_soak, "differ": step_differ,
-         "hunt": step_hunt, "part": step_part, "cuts": step_cuts, "refused": step_refused, "line": step_line}
+         "hunt": step_hunt, "part": step_part, "cuts": step_cuts, "refused": step_refused, "line": step_line, "pages": step_pages}
 
 
 def run_steps(test):

@@ -16,7 +16,8 @@
  * append, as each peer leaves, how many bytes of the log are acknowledged; exit=N for the guest's status;
  * lost=N for a line more on the console; odd=SEQ
  * how=vcpu|events|time|end|position|registers|state|input|typed for a commit unlike the others; hang=1
- * to stay silent at the end instead of closing; linger=MS to wait at the end.
+ * to stay silent at the end instead of closing; linger=MS to wait at the end; pages=N for a PAGES block of so
+ * many (at most 32).
  */
 #include "replay/link_input.h"
 #include "replay/log_codec.h"
@@ -40,7 +41,7 @@
 enum { RING = 1 << 18, WRITER_BUFFER = 1 << 16, STEP_MS = 2, RTO_MS = 40 };
 
 struct options {
-    unsigned commits, vcpus, seed, lossy, rate, linger, slow, exit, odd, machine;
+    unsigned commits, vcpus, seed, lossy, rate, linger, slow, exit, odd, machine, pages;
     size_t cut;
     bool report, noise, hang;
     const char *end, *status, *flip, *input, *lost, *how, *acks;
@@ -158,6 +159,26 @@ static uint64_t write_commits(struct log_writer *w, struct log_image *image, con
     return digest;
 }
 
+/* So many pages from 1 MiB on, the first fought over most: always about its word 5, by the next vCPU and a
+ * device. */
+static void write_pages(struct log_writer *w, const struct options *o)
+{
+    static struct rec_pages pages;
+
+    pages = (struct rec_pages){.vcpus = o->vcpus, .count = o->pages, .unlisted = 3};
+    for (unsigned i = 0; i < o->pages; i++) {
+        pages.page[i].gpn = 0x100 + i;
+        for (unsigned v = 0; v < o->vcpus; v++)
+            pages.page[i].row[v] =
+                (struct rec_page_row){.writes = 1000 * v + i,
+                                      .missed = v,
+                                      .by = (uint16_t)(1u << (v + 1) % o->vcpus | (v ? 0 : REC_BY_DEVICE)),
+                                      .word = (uint16_t)(v ? REC_WORD_NONE : 5),
+                                      .cause = {100 - i, v, 2, 3, 4}};
+    }
+    log_writer_pages(w, &pages);
+}
+
 static void write_end(struct log_writer *w, const struct options *o)
 {
     uint64_t counters[MAX_VCPUS][REC_COUNT_MAX] = {{0}};
@@ -177,6 +198,8 @@ static void write_end(struct log_writer *w, const struct options *o)
     t.console_digest += strcmp(o->flip, "console") == 0;
     if (strcmp(o->end, "trailer") == 0) {
         log_writer_counters(w, counters);
+        if (o->pages)
+            write_pages(w, o);
         log_writer_trailer(w, &t);
     } else if (strcmp(o->end, "abort") == 0) {
         log_writer_abort(w, "vCPU 1, chunk 17: page 0x123 differs");
@@ -519,7 +542,7 @@ static bool parse(struct options *o, char *word)
                  {"slow", &o->slow, NULL},       {"exit", &o->exit, NULL},   {"machine", &o->machine, NULL},
                  {"lost", NULL, &o->lost},       {"odd", &o->odd, NULL},     {"how", NULL, &o->how},
                  {"acks", NULL, &o->acks},       {"input", NULL, &o->input}, {"end", NULL, &o->end},
-                 {"status", NULL, &o->status},   {"flip", NULL, &o->flip}};
+                 {"status", NULL, &o->status},   {"flip", NULL, &o->flip},   {"pages", &o->pages, NULL}};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         if (strcmp(words[i].name, word) != 0)
             continue;

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 for seed in 1 2 3; do
-    $FAKE file "$T/fake$seed.log" "commits=$((100 * seed))" "vcpus=$((seed + 1))" "seed=$seed"
+    $FAKE file "$T/fake$seed.log" "commits=$((100 * seed))" "vcpus=$((seed + 1))" "seed=$seed" "pages=$((seed - 1))"
 done
 $FAKE file "$T/dead.log" commits=200 end=abort
 export TOOL_SCRATCH

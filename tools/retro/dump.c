@@ -2,6 +2,7 @@
 #include "replay/log_detail.h"
 #include "tools/retro/logmap.h"
 #include "tools/retro/names.h"
+#include "tools/retro/pages.h"
 #include "tools/retro/retro.h"
 #include "tools/retro/symbols.h"
 #include "tools/retro/util.h"
@@ -184,6 +185,16 @@ static void counters_json(json_t *o, const struct log_block *b)
         json_object_set_new(o, "counters", json_of_counters(counters, vcpus));
 }
 
+static void pages_block_json(json_t *o, const struct log_block *b)
+{
+    struct rec_pages pages;
+
+    if (log_decode_pages(b, &pages) != LOG_OK)
+        return;
+    json_object_set_new(o, "unlisted", json_u64(pages.unlisted));
+    json_object_set_new(o, "pages", pages_json(&pages, NULL));
+}
+
 /* What the block holds but for its records. */
 static void contents_json(json_t *o, const struct log_reader *r, const struct log_block *b)
 {
@@ -208,6 +219,9 @@ static void contents_json(json_t *o, const struct log_reader *r, const struct lo
         break;
     case LOG_TYPE_COUNTERS:
         counters_json(o, b);
+        break;
+    case LOG_TYPE_PAGES:
+        pages_block_json(o, b);
         break;
     default:
         break;
@@ -314,6 +328,14 @@ static void dump_details(struct dump_args *args, const struct log_block *b)
     }
 }
 
+static void dump_pages(const struct dump_args *args, const struct log_block *b)
+{
+    struct rec_pages pages;
+
+    if (log_decode_pages(b, &pages) == LOG_OK)
+        pages_print(&pages, &args->symbols);
+}
+
 static void dump_block(void *context, const struct log_reader *r, const struct log_block *b)
 {
     struct dump_args *args = context;
@@ -331,6 +353,8 @@ static void dump_block(void *context, const struct log_reader *r, const struct l
         dump_commits(args, r, b);
     else if (details)
         dump_details(args, b);
+    else if (b->type == LOG_TYPE_PAGES && !args->json)
+        dump_pages(args, b);
 }
 
 int command_dump(int argc, char **argv)

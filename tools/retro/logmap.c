@@ -103,6 +103,7 @@ static enum log_error check_details(const struct log_block *b)
 static bool bad_contents(struct log_reader *r, const struct log_block *b, uint64_t *at)
 {
     uint64_t counters[MAX_VCPUS][REC_COUNT_MAX];
+    struct rec_pages pages;
     struct rec_commit commit;
     struct log_commits it;
     enum log_step step;
@@ -111,6 +112,8 @@ static bool bad_contents(struct log_reader *r, const struct log_block *b, uint64
     *at = b->offset;
     if (b->type == LOG_TYPE_COUNTERS)
         return (r->error = log_decode_counters(b, counters, &vcpus)) != LOG_OK;
+    if (b->type == LOG_TYPE_PAGES)
+        return (r->error = log_decode_pages(b, &pages)) != LOG_OK;
     if (b->type == LOG_TYPE_DETAIL)
         return (r->error = check_details(b)) != LOG_OK;
     if (b->type != LOG_TYPE_COMMITS)

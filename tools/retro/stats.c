@@ -1,6 +1,7 @@
 /* retro stats: where a log's bytes go, how chunks end, how far they may start back, counters. */
 #include "tools/retro/logmap.h"
 #include "tools/retro/names.h"
+#include "tools/retro/pages.h"
 #include "tools/retro/retro.h"
 #include "tools/retro/util.h"
 #include "tools/retro/verdict.h"
@@ -9,11 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LAG_BUCKETS = 12 };
+enum { LAG_BUCKETS = 12, OPTION_PAGES = 256, OPTION_OFFSET };
 
 struct stats_args {
-    const char *path;
-    bool json;
+    const char *path, *symbol_file;
+    bool json, pages, have_offset;
+    uint64_t offset;
 };
 
 /* Commits of one sort, and the bytes of their records. */
@@ -27,14 +29,17 @@ struct stats {
     uint64_t lag[LAG_BUCKETS]; /* 0, 1, 2-3, 4-7 ... the last holds all above */
     uint64_t events[REC_EVENT_COUNT];
     uint64_t rep, timed, duration;
-    struct tally blocks[8]; /* by slot below; bytes are whole blocks */
+    struct tally blocks[9]; /* by slot below; bytes are whole blocks */
     uint64_t counters[MAX_VCPUS][REC_COUNT_MAX];
     bool have_counters;
+    struct rec_pages pages;
+    bool have_pages;
+    struct symbols symbols; /* by guest-physical address, where a file of them is given */
 };
 
 static const uint16_t block_types[] = {
-    LOG_TYPE_HEADER,  LOG_TYPE_COMMITS, LOG_TYPE_TRAILER,  LOG_TYPE_ABORT,
-    LOG_TYPE_CONSOLE, LOG_TYPE_MESSAGE, LOG_TYPE_COUNTERS, /* the slot behind them: all others */
+    LOG_TYPE_HEADER,  LOG_TYPE_COMMITS,  LOG_TYPE_TRAILER, LOG_TYPE_ABORT, LOG_TYPE_CONSOLE,
+    LOG_TYPE_MESSAGE, LOG_TYPE_COUNTERS, LOG_TYPE_PAGES, /* the slot behind them: all others */
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -44,6 +49,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'j':
         args->json = true;
+        return 0;
+    case 's':
+        args->symbol_file = arg;
+        return 0;
+    case OPTION_PAGES:
+        args->pages = true;
+        return 0;
+    case OPTION_OFFSET:
+        args->have_offset = parse_number(*arg == '-' ? arg + 1 : arg, 0, UINT64_MAX, &args->offset);
+        if (!args->have_offset)
+            argp_error(state, "--offset: '%s' is not a number", arg);
+        args->offset = *arg == '-' ? 0 - args->offset : args->offset;
+        return 0;
+    case ARGP_KEY_END:
+        if (args->have_offset && !args->symbol_file)
+            argp_error(state, "--offset moves the addresses of --symbols, which is not given");
         return 0;
     default:
         return parse_log_argument(key, arg, state, &args->path);
@@ -105,6 +126,8 @@ static void add_block(void *context, const struct log_reader *r, const struct lo
         add_commits(s, r, b);
     if (b->type == LOG_TYPE_COUNTERS)
         s->have_counters = log_decode_counters(b, s->counters, &vcpus) == LOG_OK;
+    if (b->type == LOG_TYPE_PAGES)
+        s->have_pages = log_decode_pages(b, &s->pages) == LOG_OK;
 }
 
 static const char *slot_name(unsigned slot)
@@ -189,6 +212,22 @@ static void print_stats(const struct stats *s, unsigned vcpus)
     print_counters(s, vcpus);
 }
 
+static void print_pages(const struct stats *s)
+{
+    uint64_t conflicts = 0;
+
+    for (unsigned i = 0; i < MAX_VCPUS; i++) {
+        for (unsigned k = REC_COUNT_SQUASH_WORDS; k < REC_COUNT_SQUASH_OTHER; k++)
+            conflicts |= s->counters[i][k];
+    }
+    if (s->have_pages)
+        pages_print(&s->pages, &s->symbols);
+    else if (s->have_counters && !conflicts)
+        puts("no chunk was squashed over a page");
+    else
+        puts("the log does not tell over which pages chunks were squashed");
+}
+
 static json_t *json_of_tally(const struct tally *t)
 {
     return json_pack("{s:I, s:I}", "count", (json_int_t)t->count, "bytes", (json_int_t)t->bytes);
@@ -221,12 +260,25 @@ static void print_stats_json(struct stats *s, unsigned vcpus)
     json_object_set_new(o, "position_ticks", json_integer((json_int_t)s->duration));
     if (s->have_counters)
         json_object_set_new(o, "counters", json_of_counters(s->counters, vcpus));
+    if (s->have_pages) {
+        json_object_set_new(o, "pages_unlisted", json_u64(s->pages.unlisted));
+        json_object_set_new(o, "pages", pages_json(&s->pages, &s->symbols));
+    }
     json_print(o);
 }
 
 int command_stats(int argc, char **argv)
 {
-    static const struct argp_option options[] = {{"json", 'j', NULL, 0, "Print JSON", 0}, {0}};
+    static const struct argp_option options[] = {
+        {"json", 'j', NULL, 0, "Print JSON, the pages included", 0},
+        {"pages", OPTION_PAGES, NULL, 0, "Print the twenty pages over which most chunks were squashed", 0},
+        {"symbols", 's', "FILE", 0, "Name what lies on pages: the guest's ELF image, vmlinux, or System.map",
+         0},
+        {"elf", 0, NULL, OPTION_ALIAS, NULL, 0},
+        {"offset", OPTION_OFFSET, "N", 0,
+         "Add N, which may be negative, to addresses of --symbols to get guest-physical ones", 0},
+        {0},
+    };
     static const struct argp argp = {.options = options,
                                      .parser = parse,
                                      .args_doc = "LOG",
@@ -234,20 +286,28 @@ int command_stats(int argc, char **argv)
     struct stats_args args = {0};
     struct stats stats = {0};
     struct log_reader r;
-    struct logmap m;
+    struct logmap m = {.fd = -1};
 
     if (argp_parse(&argp, argc, argv, 0, NULL, &args))
         return RETRO_USAGE;
-    int code = logmap_open(&m, args.path);
+    int code = RETRO_OK;
+    if (args.symbol_file)
+        code =
+            symbols_open_physical(&stats.symbols, args.symbol_file, args.have_offset ? &args.offset : NULL);
+    if (code == RETRO_OK)
+        code = logmap_open(&m, args.path);
     if (code == RETRO_OK) {
         enum log_status status = logmap_walk(&m, &r, add_block, &stats);
         if (r.have_header && args.json)
             print_stats_json(&stats, r.header.vcpus);
+        else if (r.have_header && args.pages)
+            print_pages(&stats);
         else if (r.have_header)
             print_stats(&stats, r.header.vcpus);
         fflush(stdout);
         code = logmap_report(&m, args.path, &r, status);
     }
     logmap_close(&m);
+    symbols_close(&stats.symbols);
     return code;
 }
