@@ -1,21 +1,50 @@
-/* The guest's ACPI tables: enough to find its processors. */
+/* The guest's ACPI tables (ACPI 6.5 chapter 5): processors, interrupts, fixed hardware, power-off. */
 #include <string.h>
 
+#include "drivers/vdev/platform.h"
 #include "hv/base/check.h"
 #include "hv/guestmem/loader.h"
-#include "hv/guestmem/mb2_info.h"
+#include "hv/guestmem/tables.h"
 
-#define OEM_ID        "RETROV"
-#define OEM_TABLE_ID  "RETROVIS"
 #define CREATOR_ID    0x52544552u /* "RETR" */
-#define APIC_BASE     0xfee00000u
 #define TABLE_ALIGN   64u
 #define RSDP_V1_BYTES 20u
 #define RSDP_REVISION 2u
 #define XSDT_REVISION 1u
 #define MADT_REVISION 5u
-#define MADT_LAPIC    0u
-#define LAPIC_ENABLED 1u
+#define DSDT_REVISION 2u /* integers have 64 bits */
+#define FADT_REVISION 6u
+#define FADT_MINOR    5u
+#define FACS_VERSION  2u
+
+/* Types of MADT entries, and flags. */
+#define MADT_LAPIC       0u
+#define MADT_IOAPIC      1u
+#define MADT_OVERRIDE    2u
+#define MADT_NMI         4u
+#define MADT_PCAT_COMPAT 1u /* there is an 8259 pair, too */
+#define LAPIC_ENABLED    1u
+#define ALL_PROCESSORS   0xffu
+
+/* FADT: fixed hardware (ACPI 4.8) and flags (5.2.9). The bit of a button says that there is none. */
+#define SPACE_IO            1u
+#define PM1_EVENT_BYTES     4u
+#define PM1_CONTROL_BYTES   2u
+#define PM_TIMER_BYTES      4u
+#define NO_C2               101u
+#define NO_C3               1001u
+#define RTC_CENTURY         0x32u
+#define RESET_VALUE         6u
+#define BOOT_LEGACY_DEVICES 0x1u
+#define BOOT_8042           0x2u
+#define BOOT_NO_VGA         0x4u
+#define BOOT_NO_MSI         0x8u
+#define FADT_WBINVD         0x1u
+#define FADT_PROC_C1        0x4u
+#define FADT_PWR_BUTTON     0x10u
+#define FADT_SLP_BUTTON     0x20u
+#define FADT_FIX_RTC        0x40u /* its wake-up status is not in PM1 */
+#define FADT_RESET_REG      0x400u
 
 struct rsdp {
     char signature[8];
@@ -46,9 +75,64 @@ _Static_assert(sizeof(struct table_header) == 36, "table header, ACPI 5.2.6");
 
 struct xsdt {
     struct table_header header;
-    uint64_t table[1];
+    uint64_t table[2];
 } __attribute__((packed));
-_Static_assert(sizeof(struct xsdt) == 44, "XSDT, ACPI 5.2.8");
+_Static_assert(sizeof(struct xsdt) == 52, "XSDT, ACPI 5.2.8");
+
+/* Generic address structure: a register of the I/O space. */
+struct address {
+    uint8_t space;
+    uint8_t bits;
+    uint8_t bit_offset;
+    uint8_t access; /* 1 byte, 2 word, 3 dword */
+    uint64_t address;
+} __attribute__((packed));
+_Static_assert(sizeof(struct address) == 12, "GAS, ACPI 5.2.3.2");
+
+struct fadt {
+    struct table_header header;
+    uint32_t facs;
+    uint32_t dsdt;
+    uint8_t reserved0;
+    uint8_t profile;
+    uint16_t sci;
+    uint32_t smi_command; /* 0: always in ACPI mode */
+    uint8_t acpi_enable, acpi_disable, s4bios, pstate;
+    uint32_t pm1a_event, pm1b_event, pm1a_control, pm1b_control, pm2_control, pm_timer, gpe0, gpe1;
+    uint8_t pm1_event_bytes, pm1_control_bytes, pm2_control_bytes, pm_timer_bytes, gpe0_bytes, gpe1_bytes;
+    uint8_t gpe1_base, cst;
+    uint16_t c2_latency, c3_latency, flush_size, flush_stride;
+    uint8_t duty_offset, duty_width, day_alarm, month_alarm, century;
+    uint16_t boot_flags;
+    uint8_t reserved1;
+    uint32_t flags;
+    struct address reset;
+    uint8_t reset_value;
+    uint16_t arm_flags;
+    uint8_t minor;
+    uint64_t x_facs, x_dsdt;
+    struct address x_pm1a_event, x_pm1b_event, x_pm1a_control, x_pm1b_control, x_pm2_control, x_pm_timer;
+    struct address x_gpe0, x_gpe1, sleep_control, sleep_status;
+    uint64_t hypervisor;
+} __attribute__((packed));
+_Static_assert(offsetof(struct fadt, sci) == 46, "FADT, ACPI 5.2.9");
+_Static_assert(offsetof(struct fadt, century) == 108, "FADT, ACPI 5.2.9");
+_Static_assert(offsetof(struct fadt, flags) == 112, "FADT, ACPI 5.2.9");
+_Static_assert(offsetof(struct fadt, x_pm1a_event) == 148, "FADT, ACPI 5.2.9");
+_Static_assert(sizeof(struct fadt) == 276, "FADT, ACPI 5.2.9");
+
+struct facs {
+    char signature[4];
+    uint32_t bytes;
+    uint32_t hardware_signature;
+    uint32_t waking_vector;
+    uint32_t global_lock;
+    uint32_t flags;
+    uint64_t x_waking_vector;
+    uint8_t version;
+    uint8_t reserved[31];
+};
+_Static_assert(sizeof(struct facs) == 64, "FACS, ACPI 5.2.10");
 
 struct madt_lapic {
     uint8_t type;
@@ -59,39 +143,71 @@ struct madt_lapic {
 } __attribute__((packed));
 _Static_assert(sizeof(struct madt_lapic) == 8, "local APIC entry, ACPI 5.2.12.2");
 
+struct madt_ioapic {
+    uint8_t type;
+    uint8_t bytes;
+    uint8_t id;
+    uint8_t reserved;
+    uint32_t address;
+    uint32_t gsi_base;
+} __attribute__((packed));
+_Static_assert(sizeof(struct madt_ioapic) == 12, "I/O APIC entry, ACPI 5.2.12.3");
+
+struct madt_override {
+    uint8_t type;
+    uint8_t bytes;
+    uint8_t bus; /* 0: ISA */
+    uint8_t source;
+    uint32_t gsi;
+    uint16_t flags;
+} __attribute__((packed));
+_Static_assert(sizeof(struct madt_override) == 10, "interrupt source override, ACPI 5.2.12.5");
+
+struct madt_nmi {
+    uint8_t type;
+    uint8_t bytes;
+    uint8_t processor_uid;
+    uint16_t flags;
+    uint8_t lint;
+} __attribute__((packed));
+_Static_assert(sizeof(struct madt_nmi) == 6, "local APIC NMI, ACPI 5.2.12.7");
+
 struct madt {
     struct table_header header;
     uint32_t apic_base;
-    uint32_t flags; /* 0: the machine has no 8259 */
-    struct madt_lapic lapic[MAX_VCPUS];
+    uint32_t flags;
 } __attribute__((packed));
-_Static_assert(offsetof(struct madt, lapic) == 44, "MADT, ACPI 5.2.12");
+_Static_assert(sizeof(struct madt) == 44, "MADT, ACPI 5.2.12");
 
-/* Places in the reserved area. */
+#define MADT_MAX                                                                                             \
+    (sizeof(struct madt) + MAX_VCPUS * sizeof(struct madt_lapic) + sizeof(struct madt_ioapic) +              \
+     2 * sizeof(struct madt_override) + sizeof(struct madt_nmi))
+
+/* The DSDT's AML (ACPI 20.2): Name (\\_S5_, Package (4) {SLP_TYPa, 0, 0, 0}), see 7.4.2.6. PackageOp is 12H,
+ * then the package's length and number of elements; 0AH is BytePrefix. */
+static const char dsdt_aml[] = "\x08\\_S5_\x12\x07\x04\x0a\x05\0\0"; /* and the terminating zero */
+_Static_assert(VPLAT_SLP_TYP_S5 == 5, "SLP_TYPa");
+
+/* Places in the reserved area, the FACS' in the page at LOADER_RSDP_COPY: no system uses that for anything
+ * else. */
 enum {
     RSDP_AT = 0,
     XSDT_AT = ALIGN_UP(sizeof(struct rsdp), TABLE_ALIGN),
     MADT_AT = XSDT_AT + ALIGN_UP(sizeof(struct xsdt), TABLE_ALIGN),
-    TABLES_END = MADT_AT + sizeof(struct madt),
+    FADT_AT = MADT_AT + ALIGN_UP(MADT_MAX, TABLE_ALIGN),
+    DSDT_AT = FADT_AT + ALIGN_UP(sizeof(struct fadt), TABLE_ALIGN),
+    TABLES_END = DSDT_AT + sizeof(struct table_header) + sizeof(dsdt_aml),
+    FACS_AT = TABLE_ALIGN,
 };
 _Static_assert((unsigned)TABLES_END <= PAGE_SIZE, "mb2_info_build starts on the second page");
-
-/* The value that makes all `bytes` at `data` add up to 0, where the field holds 0 now. */
-static uint8_t checksum_for(const void *data, size_t bytes)
-{
-    const uint8_t *p = data;
-    uint8_t sum = 0;
-
-    for (size_t i = 0; i < bytes; i++)
-        sum = (uint8_t)(sum + p[i]);
-    return (uint8_t)-sum;
-}
+_Static_assert(sizeof(struct rsdp) <= FACS_AT && FACS_AT + sizeof(struct facs) <= LOADER_MP_OFFSET,
+               "page at LOADER_RSDP_COPY");
 
 static void fill_header(struct table_header *h, const char *signature, uint8_t revision, uint32_t bytes)
 {
     memcpy(h->signature, signature, sizeof(h->signature));
-    memcpy(h->oem_id, OEM_ID, sizeof(h->oem_id));
-    memcpy(h->oem_table_id, OEM_TABLE_ID, sizeof(h->oem_table_id));
+    memcpy(h->oem_id, TABLES_OEM, sizeof(h->oem_id));
+    memcpy(h->oem_table_id, TABLES_PRODUCT, sizeof(h->oem_table_id));
     h->bytes = bytes;
     h->revision = revision;
     h->oem_revision = 1;
@@ -99,28 +215,118 @@ static void fill_header(struct table_header *h, const char *signature, uint8_t r
     h->creator_revision = 1;
 }
 
-static void build_madt(uint8_t *at, uint32_t vcpus)
+/* Puts an entry behind the MADT's others; returns where it ends. */
+static uint32_t append(uint8_t *table, uint32_t at, const void *entry, uint32_t bytes)
 {
-    uint32_t bytes = (uint32_t)(offsetof(struct madt, lapic) + vcpus * sizeof(struct madt_lapic));
-    struct madt madt = {.apic_base = APIC_BASE};
-
-    fill_header(&madt.header, "APIC", MADT_REVISION, bytes);
-    for (uint32_t i = 0; i < vcpus; i++)
-        madt.lapic[i] = (struct madt_lapic){.type = MADT_LAPIC,
-                                            .bytes = sizeof(struct madt_lapic),
-                                            .processor_uid = (uint8_t)i,
-                                            .apic_id = (uint8_t)i,
-                                            .flags = LAPIC_ENABLED};
-    madt.header.checksum = checksum_for(&madt, bytes);
-    memcpy(at, &madt, bytes);
+    memcpy(table + at, entry, bytes);
+    return at + bytes;
 }
 
-static void build_xsdt(uint8_t *at, uint64_t madt_gpa)
+/* ISA interrupts that are not edge-triggered, active high, and on the pin of their number. */
+static uint32_t append_overrides(uint8_t *table, uint32_t at)
 {
-    struct xsdt xsdt = {.table = {madt_gpa}};
+    struct madt_override timer = {
+        .type = MADT_OVERRIDE, .bytes = sizeof(timer), .source = VPLAT_IRQ_PIT, .gsi = VPLAT_PIN_PIT};
+    struct madt_override sci = {.type = MADT_OVERRIDE,
+                                .bytes = sizeof(sci),
+                                .source = VPLAT_IRQ_SCI,
+                                .gsi = VPLAT_IRQ_SCI,
+                                .flags = TABLES_INTI_LEVEL_HIGH};
+
+    return append(table, append(table, at, &timer, sizeof(timer)), &sci, sizeof(sci));
+}
+
+static void build_madt(uint8_t *table, uint32_t vcpus)
+{
+    struct madt madt = {.apic_base = TABLES_LAPIC, .flags = MADT_PCAT_COMPAT};
+    struct madt_ioapic ioapic = {.type = MADT_IOAPIC,
+                                 .bytes = sizeof(ioapic),
+                                 .id = (uint8_t)vplat_ioapic_id(vcpus),
+                                 .address = (uint32_t)VPLAT_IOAPIC};
+    struct madt_nmi nmi = {
+        .type = MADT_NMI, .bytes = sizeof(nmi), .processor_uid = ALL_PROCESSORS, .lint = TABLES_LINT_NMI};
+    uint32_t at = sizeof(madt);
+
+    for (uint32_t i = 0; i < vcpus; i++) {
+        struct madt_lapic lapic = {.type = MADT_LAPIC,
+                                   .bytes = sizeof(lapic),
+                                   .processor_uid = (uint8_t)i,
+                                   .apic_id = (uint8_t)i,
+                                   .flags = LAPIC_ENABLED};
+
+        at = append(table, at, &lapic, sizeof(lapic));
+    }
+    at = append(table, at, &ioapic, sizeof(ioapic));
+    at = append_overrides(table, at);
+    at = append(table, at, &nmi, sizeof(nmi));
+    fill_header(&madt.header, "APIC", MADT_REVISION, at);
+    memcpy(table, &madt, sizeof(madt));
+    table[offsetof(struct table_header, checksum)] = tables_checksum(table, at);
+}
+
+static struct address io_register(uint16_t port, uint32_t bytes)
+{
+    return (struct address){.space = SPACE_IO,
+                            .bits = (uint8_t)(8 * bytes),
+                            .access = bytes == 4 ? 3 : (uint8_t)bytes,
+                            .address = port};
+}
+
+static void build_fadt(uint8_t *at, uint64_t dsdt, uint64_t facs)
+{
+    struct fadt fadt = {.facs = (uint32_t)facs,
+                        .dsdt = (uint32_t)dsdt,
+                        .sci = VPLAT_IRQ_SCI,
+                        .pm1a_event = VPLAT_PM1_EVENT,
+                        .pm1a_control = VPLAT_PM1_CONTROL,
+                        .pm_timer = VPLAT_PM_TIMER,
+                        .pm1_event_bytes = PM1_EVENT_BYTES,
+                        .pm1_control_bytes = PM1_CONTROL_BYTES,
+                        .pm_timer_bytes = PM_TIMER_BYTES,
+                        .c2_latency = NO_C2,
+                        .c3_latency = NO_C3,
+                        .century = RTC_CENTURY,
+                        .boot_flags = BOOT_LEGACY_DEVICES | BOOT_8042 | BOOT_NO_VGA | BOOT_NO_MSI,
+                        .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON |
+                                 FADT_FIX_RTC | FADT_RESET_REG,
+                        .reset = io_register(VPLAT_RESET, 1),
+                        .reset_value = RESET_VALUE,
+                        .minor = FADT_MINOR,
+                        .x_facs = facs,
+                        .x_dsdt = dsdt,
+                        .x_pm1a_event = io_register(VPLAT_PM1_EVENT, PM1_EVENT_BYTES),
+                        .x_pm1a_control = io_register(VPLAT_PM1_CONTROL, PM1_CONTROL_BYTES),
+                        .x_pm_timer = io_register(VPLAT_PM_TIMER, PM_TIMER_BYTES)};
+
+    fill_header(&fadt.header, "FACP", FADT_REVISION, sizeof(fadt));
+    fadt.header.checksum = tables_checksum(&fadt, sizeof(fadt));
+    memcpy(at, &fadt, sizeof(fadt));
+}
+
+static void build_dsdt(uint8_t *at)
+{
+    struct table_header header = {0};
+
+    fill_header(&header, "DSDT", DSDT_REVISION, sizeof(header) + sizeof(dsdt_aml));
+    memcpy(at, &header, sizeof(header));
+    memcpy(at + sizeof(header), dsdt_aml, sizeof(dsdt_aml));
+    at[offsetof(struct table_header, checksum)] = tables_checksum(at, header.bytes);
+}
+
+static void build_facs(uint8_t *at)
+{
+    struct facs facs = {.bytes = sizeof(facs), .version = FACS_VERSION};
+
+    memcpy(facs.signature, "FACS", sizeof(facs.signature));
+    memcpy(at, &facs, sizeof(facs));
+}
+
+static void build_xsdt(uint8_t *at, uint64_t fadt_gpa, uint64_t madt_gpa)
+{
+    struct xsdt xsdt = {.table = {fadt_gpa, madt_gpa}};
 
     fill_header(&xsdt.header, "XSDT", XSDT_REVISION, sizeof(xsdt));
-    xsdt.header.checksum = checksum_for(&xsdt, sizeof(xsdt));
+    xsdt.header.checksum = tables_checksum(&xsdt, sizeof(xsdt));
     memcpy(at, &xsdt, sizeof(xsdt));
 }
 
@@ -129,9 +335,9 @@ static void build_rsdp(uint8_t *at, uint64_t xsdt_gpa)
     struct rsdp rsdp = {.revision = RSDP_REVISION, .bytes = sizeof(rsdp), .xsdt = xsdt_gpa};
 
     memcpy(rsdp.signature, "RSD PTR ", sizeof(rsdp.signature));
-    memcpy(rsdp.oem_id, OEM_ID, sizeof(rsdp.oem_id));
-    rsdp.checksum = checksum_for(&rsdp, RSDP_V1_BYTES);
-    rsdp.extended_checksum = checksum_for(&rsdp, sizeof(rsdp));
+    memcpy(rsdp.oem_id, TABLES_OEM, sizeof(rsdp.oem_id));
+    rsdp.checksum = tables_checksum(&rsdp, RSDP_V1_BYTES);
+    rsdp.extended_checksum = tables_checksum(&rsdp, sizeof(rsdp));
     memcpy(at, &rsdp, sizeof(rsdp));
 }
 
@@ -143,7 +349,10 @@ uint64_t acpi_build(uint8_t *mem, uint64_t mem_bytes, uint32_t vcpus)
     memset(mem + base, 0, LOADER_RESERVED_BYTES);
     memset(mem + LOADER_RSDP_COPY, 0, PAGE_SIZE);
     build_madt(mem + base + MADT_AT, vcpus);
-    build_xsdt(mem + base + XSDT_AT, base + MADT_AT);
+    build_facs(mem + LOADER_RSDP_COPY + FACS_AT);
+    build_dsdt(mem + base + DSDT_AT);
+    build_fadt(mem + base + FADT_AT, base + DSDT_AT, LOADER_RSDP_COPY + FACS_AT);
+    build_xsdt(mem + base + XSDT_AT, base + FADT_AT, base + MADT_AT);
     build_rsdp(mem + base + RSDP_AT, base + XSDT_AT);
     build_rsdp(mem + LOADER_RSDP_COPY, base + XSDT_AT);
     return base + RSDP_AT;

@@ -7,6 +7,7 @@
 #include "hv/guestmem/linux_image.h"
 #include "hv/guestmem/mb2_header.h"
 #include "hv/guestmem/mb2_info.h"
+#include "hv/guestmem/tables.h"
 
 #define ONE_MIB (UINT64_C(1) << 20)
 
@@ -136,6 +137,13 @@ static void copy_segments(const struct elf_image *elf, const uint8_t *file, uint
     }
 }
 
+static void build_tables(const struct load_request *request, uint8_t *mem, uint64_t mem_bytes,
+                         struct loaded_guest *out)
+{
+    out->rsdp_gpa = acpi_build(mem, mem_bytes, request->vcpus);
+    mp_build(mem, request->vcpus);
+}
+
 static enum load_result load_multiboot2(const struct load_request *request, uint8_t *mem, uint64_t mem_bytes,
                                         struct loaded_guest *out)
 {
@@ -146,7 +154,7 @@ static enum load_result load_multiboot2(const struct load_request *request, uint
         return result;
     out->kind = LOAD_KIND_MULTIBOOT2;
     copy_segments(&elf, request->image, mem);
-    out->rsdp_gpa = acpi_build(mem, mem_bytes, request->vcpus);
+    build_tables(request, mem, mem_bytes, out);
     out->info_gpa = mb2_info_build(mem, mem_bytes, request->command_line, &out->info_bytes);
     out->elf64 = elf.elf64;
     return LOAD_OK;
@@ -162,7 +170,7 @@ static enum load_result load_linux(const struct load_request *request, uint8_t *
         result = linux_boot_check(&image, request, mem_bytes, &out->detail);
     if (result != LOAD_OK)
         return result;
-    out->rsdp_gpa = acpi_build(mem, mem_bytes, request->vcpus);
+    build_tables(request, mem, mem_bytes, out);
     linux_boot_build(&image, request, mem, mem_bytes, out);
     return LOAD_OK;
 }

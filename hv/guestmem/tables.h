@@ -1,0 +1,43 @@
+/*
+ * Pure, part of the loader. The tables by which firmware describes the machine: ACPI (ACPI 6.5), and for
+ * older kernels those of the MultiProcessor Specification 1.4. What they say of devices is
+ * drivers/vdev/platform.h.
+ */
+#ifndef RV_HV_GUESTMEM_TABLES_H
+#define RV_HV_GUESTMEM_TABLES_H
+
+#include "hv/base/types.h"
+#include "hv/guestmem/loader.h"
+
+#define TABLES_LAPIC     0xfee00000u
+#define TABLES_OEM       "RETROV"
+#define TABLES_PRODUCT   "RETROVIS"
+#define LOADER_MP_OFFSET 0x100u /* of the MP tables, in the page at LOADER_RSDP_COPY */
+
+/* How the local interrupt inputs are wired: the 8259 pair to vCPU 0's, NMI to all. */
+#define TABLES_LINT_EXTINT 0u
+#define TABLES_LINT_NMI    1u
+/* Interrupt flags, the same in MADT (ACPI 5.2.12.5) and MP tables (4.3.4): active high, level-triggered. */
+#define TABLES_INTI_LEVEL_HIGH 0x000du
+
+/* The value that makes all `bytes` at `data` add up to 0, where the field for it holds 0 now. */
+static inline uint8_t tables_checksum(const void *data, size_t bytes)
+{
+    const uint8_t *p = data;
+    uint8_t sum = 0;
+
+    for (size_t i = 0; i < bytes; i++)
+        sum = (uint8_t)(sum + p[i]);
+    return (uint8_t)-sum;
+}
+
+/* Both need valid arguments (the loader checked them) and cannot fail. */
+
+/* Writes RSDP, XSDT, MADT, FADT and DSDT at the start of the reserved area at the top of memory; the RSDP's
+ * copy and the FACS in the page at LOADER_RSDP_COPY, which is cleared. Returns the RSDP's guest-physical
+ * address. */
+uint64_t acpi_build(uint8_t *mem, uint64_t mem_bytes, uint32_t vcpus);
+/* Writes the MP floating pointer and configuration table into that page, after acpi_build(). */
+void mp_build(uint8_t *mem, uint32_t vcpus);
+
+#endif
