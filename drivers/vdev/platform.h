@@ -5,7 +5,8 @@
  * Everything is where it is on any PC; the ACPI blocks lie where a PIIX4 puts them. ISA interrupt n goes to
  * pin n of the 8259 pair and to pin n of the I/O APIC, but for the timer: IRQ 0 is I/O APIC pin 2, and pin 0
  * is not connected (the INTR output of the 8259 pair goes to LINT0 of vCPU 0). All are edge-triggered and
- * active high but the SCI, which is level-triggered and active high.
+ * active high but the SCI, which is level-triggered and active high, and those of PCI functions, which are
+ * level-triggered; each function has one of its own. Its BAR is in the window at VPLAT_PCI_MEMORY.
  */
 #ifndef RV_DRIVERS_VDEV_PLATFORM_H
 #define RV_DRIVERS_VDEV_PLATFORM_H
@@ -33,16 +34,21 @@ enum vplat_port {
 };
 
 /* Memory. */
-#define VPLAT_IOAPIC      UINT64_C(0xFEC00000)
-#define VPLAT_IOAPIC_PINS 24u /* global system interrupts 0 to 23 */
+#define VPLAT_IOAPIC           UINT64_C(0xFEC00000)
+#define VPLAT_IOAPIC_PINS      24u                  /* global system interrupts 0 to 23 */
+#define VPLAT_PCI_MEMORY       UINT64_C(0xFE000000) /* what BARs lie in */
+#define VPLAT_PCI_MEMORY_BYTES UINT64_C(0x00C00000)
 
 /* Interrupts: ISA numbers, which are also I/O APIC pins but for the timer's. */
 enum vplat_irq {
     VPLAT_IRQ_PIT = 0,
     VPLAT_IRQ_CASCADE = 2, /* of the 8259 pair */
     VPLAT_IRQ_COM1 = 4,
+    VPLAT_IRQ_RNG = 5,
     VPLAT_IRQ_RTC = 8,
     VPLAT_IRQ_SCI = 9,
+    VPLAT_IRQ_BLK = 10,
+    VPLAT_IRQ_NET = 11,
 };
 #define VPLAT_PIN_PIT 2u
 
