@@ -360,6 +360,20 @@ static void collect(struct vcpu *vcpu)
     view_collect(&vcpu->view, vcpu->accessed, harvest.count);
 }
 
+bool chunk_write_accessed(struct vcpu *vcpu)
+{
+    struct accessed_page page = {0};
+    const uint8_t *at = NULL;
+
+    while (view_listed(&vcpu->view, &at, &page)) {
+        if (!view_has_copy(&vcpu->view, page.gpn) &&
+            view_write_fault(&vcpu->view, page.gpn) != VIEW_FAULT_COPIED)
+            return false;
+        ept_touch(&vcpu->ept, page.gpn, true);
+    }
+    return true;
+}
+
 uint64_t chunk_finish(struct vcpu *vcpu)
 {
     phase_enter(vcpu, REC_COUNT_TICKS_STATE);

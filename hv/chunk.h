@@ -52,6 +52,11 @@ void chunk_read_state(struct vcpu *vcpu);
  */
 uint64_t chunk_peek_digest(struct vcpu *vcpu, bool simd_as_is);
 
+/*
+ * Replay, before chunk_finish(): the chunk writes the pages of its record's list of accessed bits, as the
+ * recording's page walks did. False: there is no page for one.
+ */
+bool chunk_write_accessed(struct vcpu *vcpu);
 /* The chunk's end: reads the state, collects the read and write sets, and returns the chunk's digest. */
 uint64_t chunk_finish(struct vcpu *vcpu);
 /* Instead: throws the chunk away. The next chunk_start() starts from the last commit again. */

@@ -230,6 +230,8 @@ static void fill_record(struct vcpu *vcpu, struct commit_slot *slot, uint64_t se
     chunk->lag = (uint32_t)MIN(seq - 1 - vcpu->view.newest, (uint64_t)UINT32_MAX);
     chunk->time_base = vcpu->time_base / VM_TIME_QUANTUM;
     chunk->position = vcpu->position;
+    chunk->accessed_bytes = (uint8_t)vcpu->view.accessed.used;
+    memcpy(chunk->accessed, vcpu->view.accessed.bytes, vcpu->view.accessed.used);
     chunk->event_count = (uint8_t)vcpu->event_count;
     memcpy(chunk->events, vcpu->events, vcpu->event_count * sizeof(chunk->events[0]));
 }
@@ -376,9 +378,9 @@ static bool after_squash(struct vcpu *vcpu)
 }
 
 /*
- * The chunk came to a place where it cannot be cut: it has to end before that. Where no length will do, the
- * guest runs in a circle that has nothing else, of IRETs that set RF say: then it ends here, as no chunk
- * could show that it went on.
+ * The chunk came to a place where it cannot be cut, or set more accessed bits than a record can list: it has
+ * to end before that. Where no length will do, the guest runs in a circle that has nothing else, of IRETs
+ * that set RF say: then it ends here, as no chunk could show that it went on.
  */
 static bool end_before(struct vcpu *vcpu, uint64_t spent)
 {
@@ -395,6 +397,11 @@ static bool end_before(struct vcpu *vcpu, uint64_t spent)
     return false;
 }
 
+static uint64_t ticks_spent(const struct vcpu *vcpu)
+{
+    return chunk_spent(vcpu) << vcpu->vmx.timer_shift;
+}
+
 /* One chunk: recorded, or squashed. */
 static bool record_chunk(struct vcpu *vcpu)
 {
@@ -404,11 +411,16 @@ static bool record_chunk(struct vcpu *vcpu)
     set_time_base(vcpu);
     gather_events(vcpu);
     if (chunk_start(vcpu) && !run_to_end(vcpu)) {
-        uint64_t spent = chunk_spent(vcpu) << vcpu->vmx.timer_shift;
+        uint64_t spent = ticks_spent(vcpu);
         chunk_squash(vcpu);
         return end_before(vcpu, spent);
     }
     digest = chunk_finish(vcpu);
+    if (vcpu->view.accessed_full) {
+        uint64_t spent = ticks_spent(vcpu);
+        chunk_squash_collected(vcpu);
+        return end_before(vcpu, spent);
+    }
     if (vcpu->end == REC_END_POSITION)
         vcpu->position.state_check = (uint32_t)(digest ^ digest >> 32);
     detail_note(vcpu);

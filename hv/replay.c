@@ -42,7 +42,7 @@ static bool wait_for_start(struct vcpu *vcpu)
     return !vm_stopping(vm);
 }
 
-/* What the log says of the chunk's begin: time and events. */
+/* What the log says of the chunk's begin, time and events, and of its accessed bits. */
 static void take_inputs(struct vcpu *vcpu)
 {
     const struct rec_chunk *expected = vcpu->expected;
@@ -50,6 +50,7 @@ static void take_inputs(struct vcpu *vcpu)
     vcpu->time_base = expected->time_base * VM_TIME_QUANTUM;
     vcpu->event_count = expected->event_count;
     memcpy(vcpu->events, expected->events, expected->event_count * sizeof(vcpu->events[0]));
+    view_expect_accessed(&vcpu->view, expected->accessed, expected->accessed_bytes);
 }
 
 /* ---- Run ---- */
@@ -147,6 +148,8 @@ static enum attempt attempt(struct vcpu *vcpu)
     chunk_snapshot(vcpu);
     take_inputs(vcpu);
     result = run(vcpu);
+    if (result == POSITION_FOUND && !chunk_write_accessed(vcpu))
+        result = POSITION_NO_PAGE;
     if (result != POSITION_FOUND) {
         chunk_squash(vcpu);
         if (result == POSITION_STOPPED)

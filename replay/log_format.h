@@ -8,7 +8,7 @@
 #include "replay/record.h"
 
 #define LOG_VERSION_MAJOR 1u /* raised whenever an older reader would misread the bytes */
-#define LOG_VERSION_MINOR 2u /* raised when something is added that an older reader may ignore */
+#define LOG_VERSION_MINOR 3u /* raised when something is added that an older reader may ignore */
 
 #define LOG_MAGIC UINT32_C(0x4b425652) /* "RVBK" as bytes */
 
@@ -47,8 +47,9 @@ enum log_type {
 #define LOG_COMMITS_COUNT  16u /* u32 records */
 #define LOG_COMMITS_SIZE   20u
 
-/* Flag of a COMMITS block: its positions have counts of branches. */
+/* Flags of a COMMITS block: its positions have counts of branches; its chunks have lists of accessed bits. */
 #define LOG_COMMITS_BRANCHES 0x0001u
+#define LOG_COMMITS_ACCESSED 0x0002u
 
 /* First byte of a record. */
 #define LOG_TAG_VCPU      0x07u /* or, in an input record, the device */
@@ -69,8 +70,9 @@ enum log_type {
 
 #define LOG_VARINT_MAX 10u /* bytes of a 64-bit varint at most */
 
-/* No record is longer: tag, ext, digest, lag, time, events, position; or an input. */
-#define LOG_RECORD_MAX MAX(4u + 5u + 10u + 2u * REC_MAX_EVENTS + 5u * 10u + 8u, 4u + 2u + REC_MAX_INPUT)
+/* No record is longer: tag, ext, digest, lag, time, events, position, accessed bits; or an input. */
+#define LOG_RECORD_MAX                                                                                       \
+    MAX(4u + 5u + 10u + 2u * REC_MAX_EVENTS + 5u * 10u + 8u + 1u + REC_ACCESSED_MAX, 4u + 2u + REC_MAX_INPUT)
 
 #define LOG_REASON_MAX 200u /* bytes of an ABORT's reason */
 
@@ -107,6 +109,7 @@ enum log_error {
     LOG_ERROR_VCPU_RANGE,      /* a record of a vCPU that the HEADER does not have */
     LOG_ERROR_EVENT_KIND,      /* an event of an unknown kind */
     LOG_ERROR_EVENT_COUNT,     /* more than REC_MAX_EVENTS events */
+    LOG_ERROR_ACCESSED,        /* a list of accessed bits that does not decode */
     LOG_ERROR_REP,             /* a REP position in a record without a position */
     LOG_ERROR_LAG,             /* a chunk that may start before the first snapshot */
     LOG_ERROR_DEVICE,          /* an input of an unknown device */

@@ -104,7 +104,9 @@ static enum log_error read_trailer(struct log_reader *r, const struct log_block 
 
 static enum log_error read_commits(struct log_reader *r, struct log_block *block)
 {
-    if (block->flags != (r->header.branch_event == REC_BRANCHES_NONE ? 0 : LOG_COMMITS_BRANCHES))
+    unsigned counts = r->header.branch_event == REC_BRANCHES_NONE ? 0 : LOG_COMMITS_BRANCHES;
+
+    if ((block->flags & ~LOG_COMMITS_ACCESSED) != counts)
         return LOG_ERROR_FLAGS;
     if (block->length < LOG_COMMITS_SIZE)
         return LOG_ERROR_COMMITS_SHORT;
@@ -237,6 +239,7 @@ void log_commits_begin(struct log_commits *it, const struct log_reader *r, const
     it->base = block->offset + LOG_HEAD_SIZE;
     it->vcpus = r->header.vcpus;
     it->state.counts = block->flags & LOG_COMMITS_BRANCHES;
+    it->state.accessed = block->flags & LOG_COMMITS_ACCESSED;
 }
 
 enum log_step log_commits_next(struct log_commits *it, struct rec_commit *commit)

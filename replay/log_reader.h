@@ -26,7 +26,7 @@ enum log_status {
 
 struct log_block {
     uint16_t type;  /* enum log_type, or an unknown optional type (to be ignored) */
-    uint16_t flags; /* of an unknown optional type, or LOG_COMMITS_BRANCHES */
+    uint16_t flags; /* of an unknown optional type, or LOG_COMMITS_* */
     uint32_t number;
     uint64_t offset; /* of the block in the log */
     uint32_t length; /* of the payload */

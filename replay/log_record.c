@@ -1,5 +1,7 @@
 #include "replay/log_record.h"
 
+#include "replay/accessed.h"
+
 /* The tag holds these without a bit to spare. */
 _Static_assert(MAX_VCPUS == LOG_TAG_VCPU + 1u, "vCPU field of the tag");
 _Static_assert(REC_END_COUNT == (LOG_TAG_END >> LOG_TAG_END_SHIFT) + 1u, "end field of the tag");
@@ -71,6 +73,8 @@ static uint8_t *put_chunk(uint8_t *p, const struct rec_chunk *chunk, uint32_t in
     p = put_events(p, chunk);
     if (chunk->end == REC_END_POSITION)
         p = put_position(p, chunk, state);
+    if (state->accessed)
+        p = put_bytes(put8(p, chunk->accessed_bytes), chunk->accessed, chunk->accessed_bytes);
     state->last[chunk->vcpu] = (uint64_t)index + 1;
     return p;
 }
@@ -138,6 +142,24 @@ static void get_position(struct log_cursor *c, struct rec_chunk *chunk, struct l
     state->duration[chunk->vcpu] = at->duration;
 }
 
+static void get_accessed(struct log_cursor *c, struct rec_chunk *chunk)
+{
+    unsigned length = get8(c);
+    const uint8_t *bytes;
+
+    if (length > REC_ACCESSED_MAX) {
+        fail(c, LOG_ERROR_ACCESSED);
+        return;
+    }
+    bytes = get_bytes(c, length);
+    if (!bytes)
+        return;
+    if (!accessed_valid(bytes, length))
+        fail(c, LOG_ERROR_ACCESSED);
+    memcpy(chunk->accessed, bytes, length);
+    chunk->accessed_bytes = (uint8_t)length;
+}
+
 static uint32_t get_lag(struct log_cursor *c, unsigned ext)
 {
     unsigned short_lag = ext >> LOG_EXT_LAG_SHIFT;
@@ -163,6 +185,8 @@ static void get_chunk(struct log_cursor *c, struct rec_chunk *chunk, unsigned ta
         get_events(c, chunk);
     if (chunk->end == REC_END_POSITION)
         get_position(c, chunk, state);
+    if (state->accessed)
+        get_accessed(c, chunk);
     state->last[chunk->vcpu] = (uint64_t)index + 1;
 }
 

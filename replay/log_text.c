@@ -34,6 +34,7 @@ static const char *const error_text[LOG_ERROR_COUNT] = {
     [LOG_ERROR_VCPU_RANGE] = "a vCPU that the HEADER does not have",
     [LOG_ERROR_EVENT_KIND] = "an event of an unknown kind",
     [LOG_ERROR_EVENT_COUNT] = "too many events in a chunk",
+    [LOG_ERROR_ACCESSED] = "a list of accessed bits does not decode",
     [LOG_ERROR_REP] = "a REP position in a chunk without a position",
     [LOG_ERROR_LAG] = "a chunk that begins before the first snapshot",
     [LOG_ERROR_DEVICE] = "an input of an unknown device",

@@ -10,8 +10,8 @@
 #define ABORT_NEED (LOG_TAIL_SIZE + LOG_BLOCK_EXTRA + LOG_REASON_MAX)
 /* ... and what all else leaves free: a flush may come between. */
 #define RESERVE (LOG_TAIL_SIZE + ABORT_NEED)
-/* What a commit may need, where no block is open. */
-#define COMMIT_NEED (LOG_HEAD_SIZE + LOG_COMMITS_SIZE + LOG_RECORD_MAX + RESERVE)
+/* What a commit may need: the end of an open block, and another one. */
+#define COMMIT_NEED (LOG_TAIL_SIZE + LOG_HEAD_SIZE + LOG_COMMITS_SIZE + LOG_RECORD_MAX + RESERVE)
 
 _Static_assert(LOG_HEADER_SIZE + REC_COMMAND_LINE_MAX + REC_BUILD_ID_MAX + LOG_HEADER_TRAITS_SIZE +
                        LOG_HEADER_BRANCH_SIZE + LOG_BLOCK_EXTRA + COMMIT_NEED <
@@ -127,9 +127,23 @@ static void check_chunk(const struct log_writer *w, const struct rec_chunk *chun
     HV_CHECK(!(chunk->flags & ~(REC_F_TIME | REC_F_REP | REC_F_BRANCHES)));
     HV_CHECK(((chunk->flags & REC_F_BRANCHES) != 0) == (w->counts && chunk->end == REC_END_POSITION));
     HV_CHECK(!(chunk->flags & REC_F_REP) || chunk->end == REC_END_POSITION);
-    HV_CHECK(chunk->event_count <= REC_MAX_EVENTS);
+    HV_CHECK(chunk->event_count <= REC_MAX_EVENTS && chunk->accessed_bytes <= REC_ACCESSED_MAX);
     for (unsigned i = 0; i < chunk->event_count; i++)
         HV_CHECK(chunk->events[i].kind < REC_EVENT_COUNT);
+}
+
+/* The first chunk with accessed bits begins a block in which all chunks have them, most of them none. */
+static void begin_commits(struct log_writer *w, bool accessed)
+{
+    if (w->count && accessed && !w->state.accessed)
+        log_writer_flush(w);
+    if (w->count)
+        return;
+    memset(&w->state, 0, sizeof w->state);
+    w->state.counts = w->counts;
+    w->state.accessed = accessed;
+    put64(w->buffer + w->ready + LOG_HEAD_SIZE + LOG_COMMITS_FIRST, w->next);
+    w->used += LOG_HEAD_SIZE + LOG_COMMITS_SIZE;
 }
 
 bool log_writer_commit(struct log_writer *w, const struct rec_commit *commit, uint64_t digest)
@@ -144,12 +158,7 @@ bool log_writer_commit(struct log_writer *w, const struct rec_commit *commit, ui
                  commit->input.length <= REC_MAX_INPUT);
     if (w->ended || !make_room(w, COMMIT_NEED))
         return false;
-    if (!w->count) {
-        memset(&w->state, 0, sizeof w->state);
-        w->state.counts = w->counts;
-        put64(w->buffer + w->ready + LOG_HEAD_SIZE + LOG_COMMITS_FIRST, w->next);
-        w->used += LOG_HEAD_SIZE + LOG_COMMITS_SIZE;
-    }
+    begin_commits(w, commit->kind == REC_CHUNK && commit->chunk.accessed_bytes);
     p = log_record_encode(w->buffer + w->used, commit, w->count, &w->state);
     w->used = (size_t)(p - w->buffer);
     w->count++;
@@ -172,7 +181,8 @@ void log_writer_flush(struct log_writer *w)
     put64(payload + LOG_COMMITS_DIGEST, w->digest);
     put32(payload + LOG_COMMITS_COUNT, w->count);
     w->count = 0;
-    finish_block(w, LOG_TYPE_COMMITS, w->counts ? LOG_COMMITS_BRANCHES : 0);
+    finish_block(w, LOG_TYPE_COMMITS,
+                 (w->counts ? LOG_COMMITS_BRANCHES : 0) | (w->state.accessed ? LOG_COMMITS_ACCESSED : 0));
 }
 
 static bool put_block(struct log_writer *w, enum log_type type, const void *bytes, size_t length)

@@ -32,7 +32,8 @@ struct log_writer {
     bool ended;      /* TRAILER or ABORT written: nothing may follow */
     /* Codec state of the open block; see FORMAT.md, "State". */
     struct log_codec_state {
-        bool counts; /* of the block: positions have counts of branches */
+        bool counts;   /* of the block: positions have counts of branches */
+        bool accessed; /* of the block: chunks have lists of accessed bits */
         uint64_t time;
         uint64_t rip[MAX_VCPUS];
         uint64_t duration[MAX_VCPUS];

@@ -40,7 +40,9 @@ struct rec_event {
     uint8_t vector;
 };
 
-#define REC_MAX_EVENTS 32u
+#define REC_MAX_EVENTS   32u
+#define REC_ACCESSED_MAX 120u              /* bytes of a chunk's list of accessed bits */
+#define REC_MAX_PAGE     UINT32_C(0xfffff) /* number of a guest page: addresses have 32 bits */
 
 /* Flags of a chunk: which optional parts the record has. */
 #define REC_F_TIME UINT8_C(0x01) /* time_base is valid: the chunk read or used guest time */
@@ -69,7 +71,9 @@ struct rec_chunk {
     uint32_t lag;       /* C - 1 - E: the chunk may start on any of the last `lag` + 1 snapshots before C */
     uint64_t time_base; /* guest time of the chunk's begin, in units of the header's time quantum */
     struct rec_position position;
+    uint8_t accessed_bytes;                  /* used of `accessed` */
     struct rec_event events[REC_MAX_EVENTS]; /* in the order taken */
+    uint8_t accessed[REC_ACCESSED_MAX];      /* accessed bits that replay cannot know: replay/accessed.h */
 };
 
 /* Data that a device received from outside, with the seq that it commits at. */

@@ -1,7 +1,7 @@
 #include "replay/view.h"
 
+#include "hv/base/changes.h"
 #include "hv/base/check.h"
-#include "hv/base/digest.h"
 
 void view_init(struct view *view, struct commit_order *order, uint32_t actor, const struct view_ops *ops,
                struct view_page *page, uint32_t *copies, uint32_t *writes)
@@ -247,12 +247,146 @@ enum view_fault view_write_fault(struct view *view, uint32_t gpn)
     return VIEW_FAULT_COPIED;
 }
 
-/* 0 where the private copy equals its base. The page number is part of the digest. */
-static uint64_t change_digest(const struct view *view, uint32_t gpn, enum frame_simd simd)
+/* ---- Accessed bits ---- */
+
+#define TABLE_RUNS 24u /* with more surprises, a page that was a paging structure is none any more */
+
+bool view_listed(const struct view *view, const uint8_t **at, struct accessed_page *page)
+{
+    if (!*at)
+        *at = view->accessed.bytes;
+    while (accessed_next(at, view->accessed.bytes + view->accessed.used, page)) {
+        if (page->gpn < view->order->pages)
+            return true;
+    }
+    return false;
+}
+
+/* Page gpn as the chunk's list has it; false: it is not there. */
+static bool find_listed(const struct view *view, uint32_t gpn, struct accessed_page *page)
+{
+    const uint8_t *at = NULL;
+
+    *page = (struct accessed_page){0};
+    while (view->accessed.used && view_listed(view, &at, page)) {
+        if (page->gpn == gpn)
+            return true;
+    }
+    return false;
+}
+
+void view_expect_accessed(struct view *view, const uint8_t *bytes, uint32_t length)
+{
+    HV_CHECK(length <= sizeof(view->accessed.bytes));
+    for (uint32_t i = 0; i < length; i++)
+        view->accessed.bytes[i] = bytes[i];
+    view->accessed.used = length;
+    view->settles = true;
+}
+
+uint64_t view_plain_word(const struct view *view, uint32_t gpn, uint64_t base, uint64_t word)
+{
+    struct accessed_page page;
+
+    return accessed_plain(base, word, find_listed(view, gpn, &page), view->order->pages);
+}
+
+bool view_plainly_equal(const struct view *view, uint32_t gpn)
+{
+    const uint64_t *base = frame_data(view->order->pool, view->page[gpn].frame), *copy = view_data(view, gpn);
+
+    for (uint32_t i = 0; i < PAGE_WORDS; i++) {
+        if (base[i] != copy[i] && view_plain_word(view, gpn, base[i], copy[i]) != base[i])
+            return false;
+    }
+    return true;
+}
+
+/* Recording: whether page gpn, which has changed, goes to the list, and is there now. */
+static bool list_accessed(struct view *view, uint32_t gpn, const uint64_t *base, const uint64_t *copy)
+{
+    struct view_page *page = &view->page[gpn];
+    uint32_t look = accessed_look(base, copy, view->order->pages);
+
+    if (look & ACCESSED_ALONE) {
+        if (!accessed_append(&view->accessed, gpn, base, copy, view->order->pages, PAGE_WORDS))
+            view->accessed_full = true;
+        return true;
+    }
+    if (!page->table || !(look & ACCESSED_STORED))
+        return false;
+    page->table = accessed_append(&view->accessed, gpn, base, copy, view->order->pages, TABLE_RUNS);
+    return page->table;
+}
+
+/* The digest of a page that has changed, without the bits that a list tells. */
+static uint64_t plain_digest(const struct view *view, uint32_t gpn, bool listed)
 {
     const struct view_page *page = &view->page[gpn];
+    const uint64_t *base = frame_data(view->order->pool, page->frame);
+    const uint64_t *copy = frame_data(view->order->pool, page->copy);
 
-    return frame_change_digest(view->order->pool, page->frame, page->copy, ~(uint64_t)gpn, simd);
+    struct changes changes = {0};
+
+    for (uint32_t i = 0; i < PAGE_WORDS; i++) {
+        uint64_t word = accessed_plain(base[i], copy[i], listed, view->order->pages);
+        if (word != base[i])
+            changes_add_word(&changes, word, i);
+    }
+    return changes_digest(&changes, ~(uint64_t)gpn);
+}
+
+/*
+ * Of a dirty page, with the page number in it; 0 where nothing but accessed bits has changed. *equal: the
+ * private copy is just as its base.
+ */
+static uint64_t change_digest(const struct view *view, uint32_t gpn, bool listed, bool *equal,
+                              enum frame_simd simd)
+{
+    const struct view_page *page = &view->page[gpn];
+    const struct frame_pool *pool = view->order->pool;
+    uint64_t digest = frame_change_digest(pool, page->frame, page->copy, ~(uint64_t)gpn, simd);
+
+    *equal = !digest;
+    if (!*equal && (listed || accessed_look(frame_data(pool, page->frame), frame_data(pool, page->copy),
+                                            view->order->pages) &
+                                  ACCESSED_ALONE))
+        return plain_digest(view, gpn, listed);
+    return digest;
+}
+
+/* ---- The sets ---- */
+
+/* Replay: the bits of a dirty page become the recorded ones. Whether the page is listed. */
+static bool settle(struct view *view, uint32_t gpn)
+{
+    const struct view_page *page = &view->page[gpn];
+    const struct frame_pool *pool = view->order->pool;
+    struct accessed_page listed;
+    bool is_listed = find_listed(view, gpn, &listed);
+
+    accessed_settle(frame_data(pool, page->frame), frame_data(pool, page->copy), is_listed ? &listed : NULL,
+                    view->order->pages);
+    return is_listed;
+}
+
+/*
+ * Replay settles first; recording finds out whether the page must be listed, which a look at the digest
+ * tells that the page must have changed for.
+ */
+static uint64_t collected_digest(struct view *view, uint32_t gpn, bool *equal)
+{
+    const struct view_page *page = &view->page[gpn];
+    const struct frame_pool *pool = view->order->pool;
+    uint64_t digest;
+
+    if (view->settles)
+        return change_digest(view, gpn, settle(view, gpn), equal, FRAME_SIMD_FREE);
+    digest = frame_change_digest(pool, page->frame, page->copy, ~(uint64_t)gpn, FRAME_SIMD_FREE);
+    *equal = !digest;
+    if (!*equal && list_accessed(view, gpn, frame_data(pool, page->frame), frame_data(pool, page->copy)))
+        return plain_digest(view, gpn, true);
+    return digest;
 }
 
 /* A dirty private page: a change, unless it came out equal to its base. */
@@ -260,11 +394,12 @@ static void collect_written(struct view *view, uint32_t gpn)
 {
     struct view_page *page = &view->page[gpn];
     uint64_t digest;
+    bool equal;
 
     HV_CHECK(page->copy != FRAME_NONE);
     view->counters.compares++;
-    digest = change_digest(view, gpn, FRAME_SIMD_FREE);
-    if (!digest) {
+    digest = collected_digest(view, gpn, &equal);
+    if (equal) {
         view->counters.equal_pages++;
         /* Counted as a write, it adds nothing to the digest: a replay need not do the same. */
         if (view->policy & VIEW_EQUAL)
@@ -280,6 +415,9 @@ void view_collect(struct view *view, const uint32_t *accessed, uint32_t count)
 {
     view->write_count = 0;
     view->write_digest = 0;
+    view->accessed_full = false;
+    if (!view->settles)
+        view->accessed = (struct accessed_list){0};
     view->counters.read_pages += count;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t gpn = accessed[i] & ~VIEW_DIRTY;
@@ -300,14 +438,16 @@ uint64_t view_write_digest(const struct view *view)
 uint64_t view_peek_digest(const struct view *view, bool (*dirty)(void *ctx, uint32_t gpn), void *ctx,
                           enum frame_simd simd)
 {
+    struct accessed_page listed;
     uint64_t sum = 0;
+    bool equal;
 
     for (uint32_t i = 0; i < view->copy_count; i++) {
         uint32_t gpn = view->copies[i];
         const struct view_page *page = &view->page[gpn];
         if (page->copy == FRAME_NONE || !dirty(ctx, gpn))
             continue;
-        sum += change_digest(view, gpn, simd);
+        sum += change_digest(view, gpn, find_listed(view, gpn, &listed), &equal, simd);
     }
     return sum;
 }

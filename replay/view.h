@@ -13,6 +13,7 @@
 #ifndef RV_REPLAY_VIEW_H
 #define RV_REPLAY_VIEW_H
 
+#include "replay/accessed.h"
 #include "replay/order.h"
 
 struct view_page {
@@ -92,7 +93,11 @@ struct view {
     uint32_t chunk;         /* number of the chunk, never 0 */
     uint32_t copy_count;
     uint32_t write_count;
-    uint64_t write_digest;         /* of the write set */
+    uint64_t write_digest; /* of the write set */
+    /* Accessed bits: recording, those that the chunk's record must list; replay, those that it lists. */
+    struct accessed_list accessed;
+    bool accessed_full; /* recording: the record cannot hold them: squash, and run a shorter chunk */
+    bool settles;       /* replay: the bits are made the recorded ones */
     struct view_conflict conflict; /* of the chunk */
     bool cut_short;                /* the chunk lacked pages, or nearly did */
     bool stale_copies;             /* `copies` names pages without a copy */
@@ -127,7 +132,7 @@ static inline bool view_has_copy(const struct view *view, uint32_t gpn)
     return view->page[gpn].copy != FRAME_NONE;
 }
 
-/* Page gpn (< order->pages) is a paging structure of the guest; for the statistics of conflicts. */
+/* Page gpn (< order->pages) is a paging structure of the guest, as a walk has shown. It stays one. */
 static inline void view_note_table(struct view *view, uint32_t gpn)
 {
     view->page[gpn].table = true;
@@ -149,6 +154,18 @@ static inline void *view_data(const struct view *view, uint32_t gpn)
  * set and the write set, which leaves out private copies that equal their base.
  */
 void view_collect(struct view *view, const uint32_t *accessed, uint32_t count);
+
+/*
+ * Replay, after view_begin(): the list of accessed bits in the chunk's record. Before view_collect() the
+ * chunk must have written (or seem to have) every page that view_listed() tells, one after the other: *at
+ * and *page are zero at first. Page numbers beyond memory are left out.
+ */
+void view_expect_accessed(struct view *view, const uint8_t *bytes, uint32_t length);
+bool view_listed(const struct view *view, const uint8_t **at, struct accessed_page *page);
+/* Whether page gpn, which has a private copy, has changed in accessed bits at most. */
+bool view_plainly_equal(const struct view *view, uint32_t gpn);
+/* A word of page gpn as the digest sees it: `base` at the chunk's begin, `word` now. */
+uint64_t view_plain_word(const struct view *view, uint32_t gpn, uint64_t base, uint64_t word);
 
 /*
  * Digest of the write set: the sum of a digest per page, so that the order of the pages does not matter

@@ -86,7 +86,7 @@ fuzz-quick: ## run each fuzzer for 3 seconds
 # The model: all interleavings of small schedules, against a serial reference. Optimised, as there are
 # millions of states, and the small schedules once more under sanitizers; and a fine-grained one, which
 # interrupts actors at each lock and atomic access of the code under test.
-MODEL_PURE  := replay/order.c replay/view.c replay/frames.c replay/inbound.c $(wildcard hv/base/*.c)
+MODEL_PURE  := replay/order.c replay/view.c replay/accessed.c replay/frames.c replay/inbound.c $(wildcard hv/base/*.c)
 MODEL_SRC   := $(filter-out test/model/fine.c,$(wildcard test/model/*.c)) $(MODEL_PURE)
 MODEL_FINE  := $(filter-out test/model/main.c test/model/explore.c,$(wildcard test/model/*.c)) $(MODEL_PURE)
 MODEL_HDR   := $(wildcard test/model/*.h replay/*.h hv/base/*.h)
@@ -116,7 +116,7 @@ model: $(MODEL_BIN) ## all interleavings of small schedules, recorded and replay
 # Threads on the commit order and the views under the thread sanitizer, for STRESS_SECONDS.
 STRESS_SECONDS ?= 4
 STRESS_CC      ?= clang
-STRESS_SRC     := test/stress/stress.c replay/order.c replay/view.c replay/frames.c $(wildcard hv/base/*.c)
+STRESS_SRC     := test/stress/stress.c replay/order.c replay/view.c replay/accessed.c replay/frames.c $(wildcard hv/base/*.c)
 
 # There may be more threads than processors: who spins lets others run.
 $(BUILD)/stress/stress: $(STRESS_SRC) $(MODEL_HDR)

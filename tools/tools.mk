@@ -1,7 +1,7 @@
 # The host tool retro: build/retro, and build/retro-asan with sanitizers for tests.
 
 RETRO_SRC    := $(wildcard tools/retro/*.c)
-RETRO_PURE   := $(wildcard hv/base/digest.c replay/link*.c replay/log_*.c) test/fake/check.c
+RETRO_PURE   := $(wildcard hv/base/digest.c replay/link*.c replay/log_*.c) replay/accessed.c test/fake/check.c
 RETRO_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(WARN) -I. -g -MMD -MP -DRV_HOST=1
 RETRO_LIBS   := -ljansson -lzstd
 RETRO_OBJ    := $(patsubst %.c,$(BUILD)/retro-obj/%.o,$(RETRO_SRC) $(RETRO_PURE))

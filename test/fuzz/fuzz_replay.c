@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "hv/base/check.h"
+#include "replay/accessed.h"
 #include "replay/log_codec.h"
 #include "test/fake/machine.h"
 
@@ -138,6 +139,27 @@ static void change_position(struct rec_chunk *chunk, uint8_t what, uint64_t valu
     }
 }
 
+/* Another list, if it is one: a byte changed, added or taken away. */
+static void change_accessed(struct rec_chunk *chunk, uint64_t value)
+{
+    uint8_t bytes[REC_ACCESSED_MAX], length = chunk->accessed_bytes;
+
+    memcpy(bytes, chunk->accessed, sizeof(bytes));
+    if (value & 1 || !length) {
+        length = (uint8_t)MIN(length + 4u, REC_ACCESSED_MAX);
+        bytes[length - 4] = (uint8_t)(value >> 8 & 0x7f);
+        bytes[length - 3] = 1;
+        bytes[length - 2] = (uint8_t)(value >> 16 & 0x7f);
+        bytes[length - 1] = (uint8_t)(value >> 24 & 0x7f);
+    } else {
+        bytes[(value >> 8) % length] ^= (uint8_t)(value >> 16);
+    }
+    if (!accessed_valid(bytes, length))
+        return;
+    memcpy(chunk->accessed, bytes, sizeof(bytes));
+    chunk->accessed_bytes = length;
+}
+
 static void change_chunk(struct rec_chunk *chunk, const struct change *change, uint32_t vcpus)
 {
     switch (change->what % 16) {
@@ -160,8 +182,10 @@ static void change_chunk(struct rec_chunk *chunk, const struct change *change, u
         chunk->event_count = (uint8_t)(change->value % (chunk->event_count + 1u));
         break;
     case 6:
-    case 7:
         change_events(chunk, change->value);
+        break;
+    case 7:
+        change_accessed(chunk, change->value);
         break;
     default:
         change_position(chunk, change->what % 16, change->value);

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "replay/accessed.h"
 #include "replay/log_codec.h"
 
 typedef unsigned long long first_u64;
@@ -22,6 +23,20 @@ static inline void first_header(const struct rec_header *h, FILE *out)
     fprintf(out, " event=%u\n", h->branch_event);
 }
 
+static inline void first_accessed(const struct rec_chunk *c, FILE *out)
+{
+    const uint8_t *at = c->accessed;
+    struct accessed_page page = {0};
+
+    while (accessed_next(&at, c->accessed + c->accessed_bytes, &page)) {
+        struct accessed_page runs = page;
+        uint32_t next = 0, from, count;
+        fprintf(out, " accessed=%u/%u", page.gpn, page.entry_bytes);
+        while (accessed_run(&runs, &next, &from, &count))
+            fprintf(out, ":%u+%u", from, count);
+    }
+}
+
 static inline void first_chunk(const struct rec_chunk *c, FILE *out)
 {
     const struct rec_position *p = &c->position;
@@ -38,6 +53,7 @@ static inline void first_chunk(const struct rec_chunk *c, FILE *out)
         fprintf(out, " rcx=%llx", (first_u64)p->rcx);
     if (c->flags & REC_F_BRANCHES)
         fprintf(out, " branches=%llu", (first_u64)p->branches);
+    first_accessed(c, out);
     fprintf(out, "\n");
 }
 

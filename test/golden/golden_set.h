@@ -225,6 +225,40 @@ static inline void make_bad_pages(struct forge *f)
     forge_block(f, 0x8005, 0, word, sizeof word);
 }
 
+/* Chunks with lists of accessed bits: of both kinds of entries, without bits, and none at all. */
+static inline void make_accessed(struct forge *f)
+{
+    static const uint8_t lists[3][20] = {
+        {0x85, 0x02, 2, 3, 0, 0xc8, 0x01, 15, /* page 130, 8 bytes: entry 3, and 16 from 205 on */
+         0, 1, 0xff, 0x07, 0,                 /* page 131, 4 bytes: the last one */
+         0x85, 0x80, 0x04, 0},                /* page 32902, 8 bytes: as expected */
+        {1, 1, 0, 0xff, 0x03},                /* page 0: all entries of 8 bytes */
+        {0xfe, 0xff, 0x7f, 0},                /* page 1048575 */
+    };
+    static const uint8_t lengths[3] = {17, 5, 4};
+    struct rec_commit commit;
+    struct log_writer w;
+
+    golden_begin(&w, f);
+    for (unsigned i = 0; i < GOLDEN_COMMITS; i++) {
+        commit = golden_commits[i];
+        if (commit.kind == REC_CHUNK && i % 3 == 2 && i < 9) {
+            commit.chunk.accessed_bytes = lengths[i / 3];
+            memcpy(commit.chunk.accessed, lists[i / 3], lengths[i / 3]);
+        }
+        log_writer_commit(&w, &commit, golden_digest(&commit));
+    }
+    log_writer_flush(&w);
+    golden_finish(&w, f);
+}
+
+/* A run that goes past its page's end. */
+static inline void make_bad_accessed(struct forge *f)
+{
+    forge_header(f, 1);
+    forge_flagged_commits(f, 2, 1, 2, "\x08\0\0\0\x08\0\0\5\1\1\xff\3\1", 13);
+}
+
 /* A COMMITS block without the flag, in a log whose positions have counts. */
 static inline void make_no_flag(struct forge *f)
 {
@@ -347,6 +381,8 @@ static const struct golden golden_set[] = {
     {"branches", make_branches, LOG_NEED_MORE, LOG_OK, GOLDEN_COMMITS},
     {"pages", make_pages, LOG_END, LOG_OK, 3},
     {"bad-pages", make_bad_pages, LOG_ERROR, LOG_ERROR_PAGES, 0},
+    {"accessed", make_accessed, LOG_NEED_MORE, LOG_OK, GOLDEN_COMMITS},
+    {"bad-accessed", make_bad_accessed, LOG_ERROR, LOG_ERROR_ACCESSED, 1},
     {"bad-no-flag", make_no_flag, LOG_ERROR, LOG_ERROR_FLAGS, 0},
     {"optional", make_optional, LOG_END, LOG_OK, 0},
     {"bad-unknown-mandatory", make_unknown_mandatory, LOG_ERROR, LOG_ERROR_UNKNOWN_TYPE, 0},

@@ -21,6 +21,7 @@ struct second {
     FILE *out;
     unsigned vcpus;
     unsigned event; /* that positions count; 0: none */
+    bool accessed;  /* the block's chunks have lists of accessed bits */
     uint64_t next_seq;
 };
 
@@ -120,7 +121,7 @@ static inline void second_header(struct second *s)
     s->event = minor >= 2 ? (unsigned)second_number(s, 1) : 0;
     fprintf(s->out, " event=%u\n", s->event);
     if (s->vcpus < 1 || s->vcpus > 8 || !quantum || quantum & (quantum - 1) ||
-        (s->at < s->size && minor <= 2))
+        (s->at < s->size && minor <= 3))
         s->bad = true;
 }
 
@@ -151,6 +152,40 @@ static inline void second_position(struct second *s, struct second_state *state,
         state->branches[v] = second_delta(s, state->branches[v]);
         fprintf(s->out, " branches=%llu", (unsigned long long)state->branches[v]);
     }
+}
+
+/* One page of a list of accessed bits; pages are numbered from `next` on. The number behind it. */
+static inline uint64_t second_page(struct second *s, uint64_t next)
+{
+    uint64_t key = second_varint(s, UINT32_MAX), runs = second_varint(s, UINT32_MAX);
+    uint64_t entries = key % 2 ? 512 : 1024, page = next + key / 2, entry = 0;
+
+    if (page > 0xfffff)
+        s->bad = true;
+    fprintf(s->out, " accessed=%llu/%u", (unsigned long long)page, key % 2 ? 8u : 4u);
+    for (; runs && !s->bad; runs--) {
+        uint64_t first = entry + second_varint(s, UINT32_MAX), count = 1 + second_varint(s, UINT32_MAX);
+        if (first + count > entries)
+            s->bad = true;
+        fprintf(s->out, ":%llu+%llu", (unsigned long long)first, (unsigned long long)count);
+        entry = first + count + 1;
+    }
+    return page + 1;
+}
+
+static inline void second_accessed(struct second *s)
+{
+    size_t length = (size_t)second_number(s, 1), size = s->size;
+    uint64_t next = 0;
+
+    if (length > 120 || length > s->size - s->at) {
+        s->bad = true;
+        return;
+    }
+    s->size = s->at + length;
+    while (s->at < s->size && !s->bad)
+        next = second_page(s, next);
+    s->size = size;
 }
 
 static inline void second_input(struct second *s, unsigned tag, unsigned ext)
@@ -188,6 +223,8 @@ static inline void second_record(struct second *s, struct second_state *state, u
         second_events(s);
     if (end == 0)
         second_position(s, state, v, ext & 4);
+    if (s->accessed)
+        second_accessed(s);
     state->last[v] = 1 + i;
     if (v >= s->vcpus || lag >= s->next_seq || (ext & 4 && end != 0))
         s->bad = true;
@@ -296,6 +333,10 @@ static inline void second_block(struct second *s, unsigned type, unsigned flags)
 {
     unsigned known = type == 0x8001 || type == 0x8002 || type == 0x8003 || type == 0x8005 || !(type & 0x8000);
 
+    if (type == 2) {
+        s->accessed = flags & 2;
+        flags &= ~2u;
+    }
     if ((flags != (type == 2 && s->event) && known) || (type == 1) == (s->vcpus != 0)) {
         s->bad = true;
         return;

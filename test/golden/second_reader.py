@@ -11,6 +11,7 @@ import sys
 
 MAGIC, HEAD, TAIL = 0x4B425652, 20, 8
 MAX_PAYLOAD, MAX_VCPUS, MAX_EVENTS, MAX_INPUT, MAX_REASON = 65536, 8, 32, 256, 200
+MAX_ACCESSED, MAX_PAGE = 120, 0xFFFFF
 OPTIONAL = 0x8000
 TYPES = {1: "HEADER", 2: "COMMITS", 3: "TRAILER", 4: "ABORT", 5: "OUTPUT_COMMIT", 6: "CHECKPOINT",
          0x8001: "CONSOLE", 0x8002: "MESSAGE", 0x8003: "COUNTERS", 0x8004: "DETAIL", 0x8005: "PAGES"}
@@ -138,7 +139,7 @@ class Reader:
     def __init__(self, data, statistics=True):
         self.statistics = statistics
         self.data, self.offset, self.number = data, 0, 0
-        self.header, self.next_seq, self.end, self.branches = None, 1, "cut", False
+        self.header, self.next_seq, self.end, self.branches, self.accessed = None, 1, "cut", False, False
 
     def lines(self):
         while True:
@@ -182,13 +183,14 @@ class Reader:
         return number, at, kind, data[at + HEAD:end]
 
     def admit(self, kind, flags):
-        known = 1 if kind == 2 else 0
+        known = 3 if kind == 2 else 0
         if (kind in TYPES or not kind & OPTIONAL) and flags & ~known:
             raise Damage("flags", self.offset)
         if self.header is None and kind != 1:
             raise Damage("no-header", self.offset)
-        if kind == 2 and flags != self.branches:
+        if kind == 2 and flags & 1 != self.branches:
             raise Damage("flags", self.offset)
+        self.accessed = kind == 2 and bool(flags & 2)
         if kind in RESERVED:
             raise Damage("reserved-type", self.offset)
         if kind not in TYPES and not kind & OPTIONAL:
@@ -235,7 +237,7 @@ class Reader:
         command, build = p.take(h.pop("command")), p.take(h.pop("build"))
         traits = p.number(8) if minor >= 1 else NO_TRAITS
         event = p.number(1) if minor >= 2 else 0
-        if minor <= 2 and p.left():
+        if minor <= 3 and p.left():
             raise Damage("header-long")
         if len(command) > 255 or len(build) > 63 or 0 in command or 0 in build:
             raise Damage("text")
@@ -406,6 +408,10 @@ class Reader:
             record["events"] = self.read_events(p)
         if end == 0:
             record["position"] = self.read_position(p, state, vcpu, rep)
+        if self.accessed:
+            pages = self.read_accessed(p)
+            if pages:
+                record["accessed"] = pages
         if lag >= self.next_seq:
             raise Damage("lag")
         state.last[vcpu] = index + 1
@@ -438,6 +444,31 @@ class Reader:
             position["branches"] = integer(state.branches[vcpu])
         position.update(duration=integer(state.duration[vcpu]), regs_check="%08x" % regs, state_check="%08x" % whole)
         return position
+
+    @staticmethod
+    def read_accessed(p):
+        length = p.number(1)
+        if length > MAX_ACCESSED:
+            raise Damage("accessed")
+        part, pages, page = Bytes(p.take(length), "accessed"), [], -1
+        try:
+            while part.left():
+                key, runs, entry, of_page = part.varint(), part.varint(), 0, []
+                page += 1 + (key >> 1)
+                size = 8 if key & 1 else 4
+                for _ in range(runs):
+                    first = entry + part.varint()
+                    count = part.varint() + 1
+                    if first + count > 4096 // size:
+                        raise Damage("accessed")
+                    of_page.append([first, count])
+                    entry = first + count + 1
+                if page > MAX_PAGE:
+                    raise Damage("accessed")
+                pages.append({"page": page, "entry_bytes": size, "runs": of_page})
+        except Damage:
+            raise Damage("accessed") from None
+        return pages
 
     @staticmethod
     def read_input(p, tag, ext):

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "replay/record.h"
+#include "replay/accessed.h"
 
 /* splitmix64: the same numbers for the same seed on every machine. */
 static inline uint64_t random_next(uint64_t *state)
@@ -29,6 +29,28 @@ static inline uint64_t random_sized(uint64_t *state)
     return v >> random_below(state, 64);
 }
 
+/* A list of accessed bits of random pages. */
+static inline void random_accessed(struct rec_chunk *c, uint64_t *state)
+{
+    static uint64_t base[PAGE_WORDS], copy[PAGE_WORDS];
+    struct accessed_list list = {0};
+    uint32_t gpn = (uint32_t)random_below(state, 2000);
+
+    for (uint64_t pages = 1 + random_below(state, 4); pages; pages--) {
+        for (uint32_t i = 0; i < PAGE_WORDS; i++) {
+            base[i] = random_below(state, 8) ? UINT64_C(0x1000) * i + 0x1003 : UINT64_C(0x200300003003);
+            copy[i] = base[i];
+        }
+        for (uint64_t bits = random_below(state, 12); bits; bits--)
+            copy[random_below(state, PAGE_WORDS)] ^= random_below(state, 2) ? 0x20 : 0x2000000020;
+        if (!accessed_append(&list, gpn, base, copy, 0x1000, PAGE_WORDS))
+            break;
+        gpn += 1 + (uint32_t)random_below(state, 300);
+    }
+    c->accessed_bytes = (uint8_t)list.used;
+    memcpy(c->accessed, list.bytes, list.used);
+}
+
 static inline void random_chunk(struct rec_chunk *c, uint64_t *state, unsigned vcpus, uint64_t seq)
 {
     memset(c, 0, sizeof *c);
@@ -50,6 +72,8 @@ static inline void random_chunk(struct rec_chunk *c, uint64_t *state, unsigned v
     }
     if (c->flags & REC_F_REP)
         c->position.rcx = random_sized(state);
+    if (!random_below(state, 16))
+        random_accessed(c, state);
     if (!random_below(state, 4))
         c->event_count = (uint8_t)(1 + random_below(state, REC_MAX_EVENTS));
     for (unsigned i = 0; i < c->event_count; i++) {

@@ -320,7 +320,10 @@ static void headers_of_other_minor_versions(void **state)
         {2, 73, LOG_OK, UINT64_C(0x0807060504030201), 9},
         {2, 74, LOG_ERROR_HEADER_LONG, 0, 0},
         {3, 72, LOG_ERROR_HEADER_SHORT, 0, 0},
-        {3, 80, LOG_OK, UINT64_C(0x0807060504030201), 9},
+        {3, 73, LOG_OK, UINT64_C(0x0807060504030201), 9},
+        {3, 74, LOG_ERROR_HEADER_LONG, 0, 0},
+        {4, 72, LOG_ERROR_HEADER_SHORT, 0, 0},
+        {4, 80, LOG_OK, UINT64_C(0x0807060504030201), 9},
     };
     struct forge plain = {.size = 0};
 
@@ -351,9 +354,9 @@ static void headers_of_other_minor_versions(void **state)
 /* The flag of COMMITS is there if the HEADER names an event, known or not, and no other flag ever is. */
 static void flags_of_commits(void **state)
 {
-    static const uint16_t flags[] = {0, 1, 2, 3, 0x8000, 0x8001};
-    /* vCPU 0, POSITION: rip 0, rflags 2, duration 0, two checks, branches 150 */
-    static const uint8_t record[] = {0x00, 0, 0, 0, 2, 0, 1, 1, 1, 1, 2, 2, 2, 2, 0xac, 0x02};
+    static const uint16_t flags[] = {0, 1, 2, 3, 4, 5, 6, 7, 0x8000, 0x8001};
+    /* vCPU 0, POSITION: rip 0, rflags 2, duration 0, two checks, branches 150, no accessed bits */
+    static const uint8_t record[] = {0x00, 0, 0, 0, 2, 0, 1, 1, 1, 1, 2, 2, 2, 2, 0xac, 0x02, 0};
 
     (void)state;
     for (unsigned event = 0; event < 3; event++) {
@@ -363,10 +366,13 @@ static void flags_of_commits(void **state)
             struct log_block block;
             struct log_commits it;
             struct rec_commit commit;
+            uint8_t bytes[sizeof record] = {0};
+            size_t length = sizeof record - (event ? 1 : 3);
 
+            memcpy(bytes, record, length);
             forge_counting_header(&f, 1, (uint8_t)event);
-            forge_flagged_commits(&f, flags[i], 1, 1, record, sizeof record - (event ? 0 : 2));
-            if (flags[i] != (event != 0)) {
+            forge_flagged_commits(&f, flags[i], 1, 1, bytes, length + (flags[i] >> 1 & 1));
+            if (flags[i] != (event != 0) && flags[i] != 2 + (event != 0)) {
                 refused(&f, LOG_ERROR_FLAGS);
                 continue;
             }
@@ -400,7 +406,7 @@ static void bad_records_are_refused(void **state)
         {{0x88, 0xf8, 1, 2, 0x81, 0x80, 0x80, 0x80, 0x10}, 9, 1, LOG_ERROR_VARINT},
         {{0x88, 0xf8, 1, 2, 0x81, 0x00}, 6, 1, LOG_ERROR_VARINT},
         {{0x88, 0x04, 1, 2}, 4, 1, LOG_ERROR_REP},
-        {{0x88, 0x02, 1, 2, 0x06, 0x20}, 6, 1, LOG_ERROR_EVENT_KIND},
+        {{0x88, 0x02, 1, 2, 0x07, 0x20}, 6, 1, LOG_ERROR_EVENT_KIND},
         {{0x88, 0x02, 1, 2, 0x11, 0x20}, 6, 1, LOG_ERROR_RESERVED_BITS},
         {{0x88, 0x02, 1, 2, 0x81, 0x20}, 6, 1, LOG_ERROR_RECORD_SHORT},
         {{0x48, 1, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01}, 13, 1, LOG_OK},
@@ -469,7 +475,7 @@ static void bad_trailers_are_refused(void **state)
 {
     (void)state;
     trailer_case(0, 4, 0, LOG_OK);
-    trailer_case(0, 5, 0, LOG_ERROR_OUTCOME);
+    trailer_case(0, 7, 0, LOG_ERROR_OUTCOME);
     trailer_case(1, 2, 0, LOG_ERROR_VCPU_RANGE);
     trailer_case(2, 3, 0, LOG_ERROR_TRAILER_VCPUS);
     trailer_case(3, 1, 0, LOG_ERROR_TRAILER_LENGTH);

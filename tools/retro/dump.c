@@ -1,4 +1,5 @@
 /* retro dump: the records of a log, as text or as JSON lines. */
+#include "replay/accessed.h"
 #include "replay/log_detail.h"
 #include "tools/retro/logmap.h"
 #include "tools/retro/names.h"
@@ -68,6 +69,24 @@ static json_t *json_of_position(const struct rec_position *p, unsigned flags, co
     return o;
 }
 
+static json_t *json_of_accessed(const struct rec_chunk *c)
+{
+    const uint8_t *at = c->accessed;
+    struct accessed_page page = {0};
+    json_t *pages = json_array();
+
+    while (accessed_next(&at, c->accessed + c->accessed_bytes, &page)) {
+        struct accessed_page of_runs = page;
+        json_t *runs = json_array();
+        uint32_t next = 0, first, count;
+        while (accessed_run(&of_runs, &next, &first, &count))
+            json_array_append_new(runs, json_pack("[i, i]", (int)first, (int)count));
+        json_array_append_new(pages, json_pack("{s:i, s:i, s:o}", "page", (int)page.gpn, "entry_bytes",
+                                               (int)page.entry_bytes, "runs", runs));
+    }
+    return pages;
+}
+
 static void chunk_json(json_t *o, const struct rec_chunk *c, const struct symbols *symbols)
 {
     json_object_set_new(o, "vcpu", json_integer(c->vcpu));
@@ -85,6 +104,8 @@ static void chunk_json(json_t *o, const struct rec_chunk *c, const struct symbol
     }
     if (c->end == REC_END_POSITION)
         json_object_set_new(o, "position", json_of_position(&c->position, c->flags, symbols));
+    if (c->accessed_bytes)
+        json_object_set_new(o, "accessed", json_of_accessed(c));
 }
 
 static void print_commit_json(uint64_t seq, uint64_t offset, const struct rec_commit *commit,
@@ -105,18 +126,11 @@ static void print_commit_json(uint64_t seq, uint64_t offset, const struct rec_co
     json_print(o);
 }
 
-static void print_chunk(const struct rec_chunk *c, const struct symbols *symbols)
+static void print_position(const struct rec_chunk *c, const struct symbols *symbols)
 {
     char name[SYMBOL_TEXT_MAX];
     const struct rec_position *p = &c->position;
 
-    printf(" vcpu %u %-8s lag %-3" PRIu32 " digest %04x", c->vcpu, end_name(c->end), c->lag, c->digest);
-    if (c->flags & REC_F_TIME)
-        printf(" time %" PRIu64, c->time_base);
-    for (unsigned i = 0; i < c->event_count; i++)
-        printf(" %s:%02x", event_name(c->events[i].kind), c->events[i].vector);
-    if (c->end != REC_END_POSITION)
-        return;
     printf(" rip %" PRIx64, p->rip);
     if (*symbols_find(symbols, p->rip, name))
         printf(" <%s>", name);
@@ -127,6 +141,32 @@ static void print_chunk(const struct rec_chunk *c, const struct symbols *symbols
         printf(" branches %" PRIu64, p->branches);
     printf(" duration %" PRIu64 " regs %08" PRIx32 " state %08" PRIx32, p->duration, p->regs_check,
            p->state_check);
+}
+
+static void print_accessed(const struct rec_chunk *c)
+{
+    const uint8_t *at = c->accessed;
+    struct accessed_page page = {0};
+
+    while (accessed_next(&at, c->accessed + c->accessed_bytes, &page)) {
+        struct accessed_page runs = page;
+        uint32_t next = 0, first, count;
+        printf(" accessed %" PRIx32, page.gpn);
+        while (accessed_run(&runs, &next, &first, &count))
+            printf(":%" PRIx32 "+%" PRIx32, first * page.entry_bytes, count * page.entry_bytes);
+    }
+}
+
+static void print_chunk(const struct rec_chunk *c, const struct symbols *symbols)
+{
+    printf(" vcpu %u %-8s lag %-3" PRIu32 " digest %04x", c->vcpu, end_name(c->end), c->lag, c->digest);
+    if (c->flags & REC_F_TIME)
+        printf(" time %" PRIu64, c->time_base);
+    for (unsigned i = 0; i < c->event_count; i++)
+        printf(" %s:%02x", event_name(c->events[i].kind), c->events[i].vector);
+    if (c->end == REC_END_POSITION)
+        print_position(c, symbols);
+    print_accessed(c);
 }
 
 static void print_commit(uint64_t seq, const struct rec_commit *commit, const struct symbols *symbols)
