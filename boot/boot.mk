@@ -50,11 +50,11 @@ $(BUILD)/hv/%.S.o: %.S
 	$(HV_CC) $(HV_FLAGS) -c $< -o $@
 
 # The second step refuses a hypervisor that touches SIMD registers, by its own code or by newlib's. The entry
-# is 32-bit code, which reads as anything when taken for 64-bit. changes_*_wide() are hv/base/changes_wide.c.
+# is 32-bit code, which reads as anything when taken for 64-bit. *_wide() are in hv/base/changes_wide.c.
 $(BUILD)/retrovisor.elf: $(HV_OBJ) linker.ld
 	$(HV_CC) -nostdlib -static -no-pie -Wl,-T,linker.ld,--gc-sections,--build-id=none,-z,noexecstack \
 	    -Wl,-z,max-page-size=4096 $(HV_OBJ) -L$(NEWLIB_HV)/lib -lc -lgcc -o $@.tmp
-	@if objdump -d $@.tmp | sed '/<boot_entry>:/,/^$$/d; /<changes_[a-z_]*_wide>:/,/^$$/d' | grep -m 3 '%[xyz]mm\|%st('; then echo "$@: SIMD registers are used"; exit 1; fi
+	@if objdump -d $@.tmp | sed '/<boot_entry>:/,/^$$/d; /<[a-z_]*_wide>:/,/^$$/d' | grep -m 3 '%[xyz]mm\|%st('; then echo "$@: SIMD registers are used"; exit 1; fi
 	@mv $@.tmp $@
 
 $(BUILD)/retrovisor.iso: $(BUILD)/retrovisor.elf tools/mkiso

@@ -1,6 +1,8 @@
 /* The walk at a chunk's end: which pages it accessed and which it wrote (SDM 3C 29.3.5). */
 #include "ept/view.h"
 
+#include "hv/base/changes.h"
+
 #define GROUP 8u /* leaves looked at together: one cache line */
 
 static uint64_t or_of_group(const uint64_t *e)
@@ -24,13 +26,24 @@ static bool harvest_group(struct ept_view *view, uint32_t first, struct ept_harv
     return true;
 }
 
+/* Takes the leaves of a part of a table. False: the array is full. */
+static bool harvest_part(struct ept_view *view, uint32_t first, uint32_t count, struct ept_harvest *out)
+{
+    for (uint32_t gpn = first; gpn < first + count; gpn += GROUP)
+        if ((or_of_group(view->leaf + gpn) & EPT_A) != 0 && !harvest_group(view, gpn, out))
+            return false;
+    return true;
+}
+
 static bool harvest_table(struct ept_view *view, uint32_t table, struct ept_harvest *out)
 {
     uint32_t first = table * EPT_ENTRIES;
 
     out->tables++;
-    for (uint32_t gpn = first; gpn < first + EPT_ENTRIES; gpn += GROUP)
-        if ((or_of_group(view->leaf + gpn) & EPT_A) != 0 && !harvest_group(view, gpn, out))
+    if (!out->wide)
+        return harvest_part(view, first, EPT_ENTRIES, out);
+    for (uint32_t gpn = first; gpn < first + EPT_ENTRIES; gpn += CHANGES_BLOCK)
+        if (changes_block_has_wide(view->leaf + gpn, EPT_A) && !harvest_part(view, gpn, CHANGES_BLOCK, out))
             return false;
     return true;
 }

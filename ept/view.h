@@ -97,6 +97,7 @@ hpa_t ept_hpa(const struct ept_view *view, uint32_t gpn);
 struct ept_harvest {
     uint32_t *page;    /* given: accessed pages, page number | EPT_PAGE_DIRTY where written */
     uint32_t capacity; /* given: entries at `page`; view->pages is always enough */
+    bool wide;         /* given: there is AVX2, and the SIMD registers are free (hv/base/changes.h) */
     uint32_t count;    /* entries filled in */
     uint32_t tables;   /* page tables that were scanned */
     bool full;         /* the array is full and accessed pages are left: call again for the rest */

@@ -350,12 +350,13 @@ _Static_assert(EPT_PAGE_DIRTY == VIEW_DIRTY, "the harvest's list is the view's")
 
 static void collect(struct vcpu *vcpu)
 {
-    struct ept_harvest harvest = {.page = vcpu->accessed, .capacity = vcpu->ept.pages};
+    struct ept_harvest harvest = {
+        .page = vcpu->accessed, .capacity = vcpu->ept.pages, .wide = vcpu->vm->pool.wide};
 
     phase_enter(vcpu, REC_COUNT_TICKS_COLLECT);
+    own_simd();
     ept_harvest(&vcpu->ept, &harvest);
     HV_CHECK(!harvest.full);
-    own_simd();
     vcpu->counters[REC_COUNT_TABLES] += harvest.tables;
     view_collect(&vcpu->view, vcpu->accessed, harvest.count);
 }

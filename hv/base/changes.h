@@ -40,5 +40,8 @@ uint64_t changes_digest(const struct changes *changes, uint64_t seed);
  */
 void changes_add_page_wide(struct changes *changes, const uint64_t *old, const uint64_t *new);
 void changes_page_copy_wide(uint64_t *to, const uint64_t *from);
+/* Whether one of CHANGES_BLOCK words (32-byte aligned) has one of `bits` set. */
+#define CHANGES_BLOCK 64u
+bool changes_block_has_wide(const uint64_t *words, uint64_t bits);
 
 #endif

@@ -69,3 +69,13 @@ WIDE void changes_page_copy_wide(uint64_t *to, const uint64_t *from)
             t[i + j] = f[i + j];
     }
 }
+
+WIDE bool changes_block_has_wide(const uint64_t *words, uint64_t bits)
+{
+    const __m256i *w = (const __m256i *)words;
+    __m256i all = w[0];
+
+    for (uint32_t i = 1; i < CHANGES_BLOCK / 4; i++)
+        all = _mm256_or_si256(all, w[i]);
+    return !_mm256_testz_si256(all, _mm256_set1_epi64x((long long)bits));
+}
