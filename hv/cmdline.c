@@ -464,7 +464,7 @@ struct hv_options cmdline_defaults(void)
         .guest_memory = UINT64_C(64) << 20,
         .chunk = 100000,
         .min_chunk = 20000,
-        .pause = 8,
+        .pause = 1,
         .stride = 20,
         .baud = BAUD_MAX,
         .log_buffer = 256u << 10,

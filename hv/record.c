@@ -432,12 +432,21 @@ static bool record_chunk(struct vcpu *vcpu)
     return after_squash(vcpu);
 }
 
+/* The last chunk ended by a PAUSE and was committed, and the next one would come to the same. */
+static bool spins_in_vain(const struct vcpu *vcpu)
+{
+    return vcpu->counters[REC_COUNT_CHUNKS] && vcpu->squashes == 0 && vcpu->end == REC_END_PAUSE &&
+           vcpu->view.write_count == 0;
+}
+
 void record_vcpu(struct vcpu *vcpu)
 {
     phase_begin(vcpu, REC_COUNT_TICKS_ROOM);
     while (wait_for_room(vcpu)) {
         if (vcpu->state->activity != VCPU_RUNNING && !sleep_until_event(vcpu))
             break;
+        if (spins_in_vain(vcpu))
+            sleep_spinning(vcpu);
         wait(vcpu, noise_late(&vcpu->noise));
         if (noise_token(&vcpu->noise) && !take_token(vcpu))
             break;

@@ -7,6 +7,8 @@
 #include "hv/devices.h"
 #include "hv/phase.h"
 
+#define SPIN_TICKS 20000u /* of the TSC */
+
 /* An interrupt that the vCPU has already, and takes once its HLT is done: a self-IPI before STI and HLT, say.
  */
 static bool pending_inside(const struct vcpu_state *state)
@@ -56,6 +58,21 @@ bool sleep_until_event(struct vcpu *vcpu)
         sleep_once(vcpu);
     }
     return true;
+}
+
+/*
+ * The view stays in its place in the list, as what others commit is to be looked at: so it gives way where
+ * they want room.
+ */
+void sleep_spinning(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    uint64_t end = rdtsc() + SPIN_TICKS;
+
+    phase_enter(vcpu, REC_COUNT_TICKS_SLEEP);
+    while (!view_overtaken(&vcpu->view) && !event_waits(vcpu) && !order_room_wanted(&vm->order) &&
+           !vm_stopping(vm) && rdtsc() < end)
+        cpu_pause();
 }
 
 void sleep_wake_all(struct vm *vm)

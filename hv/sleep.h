@@ -10,6 +10,10 @@
  */
 bool sleep_until_event(struct vcpu *vcpu);
 
+/* After a chunk that spun in vain: waits, for a while at most, until a page that it read is committed, or an
+ * event waits. */
+void sleep_spinning(struct vcpu *vcpu);
+
 /* Wakes every sleeping vCPU, so that it sees vm->stop. */
 void sleep_wake_all(struct vm *vm);
 

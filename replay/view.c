@@ -595,3 +595,18 @@ void view_squash(struct view *view)
     }
     view->write_count = 0;
 }
+
+bool view_overtaken(const struct view *view)
+{
+    const struct commit_order *order = view->order;
+    uint64_t head = __atomic_load_n(&order->head, __ATOMIC_ACQUIRE);
+
+    if (order->place[view->actor].resting)
+        return true;
+    for (uint64_t position = view->validated; position < head; position++) {
+        const struct commit_entry *entry = order_entry(order, position);
+        if (entry->vcpu != view->actor && in_read_set(view, entry))
+            return true;
+    }
+    return false;
+}

@@ -197,6 +197,10 @@ void view_commit_abandon(struct view *view);
 /* Replay: enters where it is this chunk's turn (order->seq == seq - 1, which the caller has seen). */
 void view_commit_enter_at(struct view *view, uint64_t seq);
 
+/* After a commit, before the next view_begin: whether a page that the chunk read was committed by
+ * another since then. A view that rested cannot tell, and says yes. */
+bool view_overtaken(const struct view *view);
+
 /* Throws the chunk's writes away; view_collect was called. The next view_begin starts afresh. */
 void view_squash(struct view *view);
 

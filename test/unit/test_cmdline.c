@@ -38,7 +38,7 @@ static void test_defaults(void **state)
     assert_int_equal(o.guest_memory, 64 << 20);
     assert_int_equal(o.vcpus, 0);
     assert_int_equal(o.chunk, 100000);
-    assert_int_equal(o.pause, 8);
+    assert_int_equal(o.pause, 1);
     assert_int_equal(o.stride, 20);
     assert_int_equal(o.chaos, 0);
     assert_int_equal(o.baud, 115200);

@@ -192,6 +192,32 @@ static void a_value_that_came_back_is_valid_from_its_return(void **state)
     rig_delete(rig);
 }
 
+/* What a spinner waits for: another's commit of a page that it read; not its own, nor of other pages. */
+static void a_view_is_overtaken_by_commits_of_pages_it_read(void **state)
+{
+    struct rig *rig = rig_new(RIG_FRAMES, 0);
+
+    (void)state;
+    view_begin(view_of(rig, 0));
+    rig_read(rig, 0, 1);
+    rig_write(rig, 0, 3, 1);
+    rig_store(rig, 1, 4, 1);
+    rig_commit(rig, 0);
+    assert_false(view_overtaken(view_of(rig, 0)));
+    rig_store(rig, 1, 2, 1);
+    assert_false(view_overtaken(view_of(rig, 0)));
+    rig_store(rig, 1, 1, 1);
+    assert_true(view_overtaken(view_of(rig, 0)));
+
+    view_begin(view_of(rig, 0));
+    rig_read(rig, 0, 2);
+    rig_commit(rig, 0);
+    assert_false(view_overtaken(view_of(rig, 0)));
+    order_rest(&rig->order, 0);
+    assert_true(view_overtaken(view_of(rig, 0)));
+    rig_delete(rig);
+}
+
 static void newest_counts_own_commits_and_read_versions(void **state)
 {
     struct rig *rig = rig_new(RIG_FRAMES, 0);
@@ -467,6 +493,7 @@ int main(void)
         cmocka_unit_test(a_conflict_has_a_place),
         cmocka_unit_test(a_silent_store_is_no_write_but_a_read),
         cmocka_unit_test(a_value_that_came_back_is_valid_from_its_return),
+        cmocka_unit_test(a_view_is_overtaken_by_commits_of_pages_it_read),
         cmocka_unit_test(newest_counts_own_commits_and_read_versions),
         cmocka_unit_test(what_was_committed_after_validation_is_validated_again),
         cmocka_unit_test(the_token_bars_others),
