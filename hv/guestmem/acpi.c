@@ -38,7 +38,6 @@
 #define BOOT_LEGACY_DEVICES 0x1u
 #define BOOT_8042           0x2u
 #define BOOT_NO_VGA         0x4u
-#define BOOT_NO_MSI         0x8u
 #define FADT_WBINVD         0x1u
 #define FADT_PROC_C1        0x4u
 #define FADT_PWR_BUTTON     0x10u
@@ -181,12 +180,7 @@ _Static_assert(sizeof(struct madt) == 44, "MADT, ACPI 5.2.12");
 
 #define MADT_MAX                                                                                             \
     (sizeof(struct madt) + MAX_VCPUS * sizeof(struct madt_lapic) + sizeof(struct madt_ioapic) +              \
-     2 * sizeof(struct madt_override) + sizeof(struct madt_nmi))
-
-/* The DSDT's AML (ACPI 20.2): Name (\\_S5_, Package (4) {SLP_TYPa, 0, 0, 0}), see 7.4.2.6. PackageOp is 12H,
- * then the package's length and number of elements; 0AH is BytePrefix. */
-static const char dsdt_aml[] = "\x08\\_S5_\x12\x07\x04\x0a\x05\0\0"; /* and the terminating zero */
-_Static_assert(VPLAT_SLP_TYP_S5 == 5, "SLP_TYPa");
+     TABLES_ISA_IRQS * sizeof(struct madt_override) + sizeof(struct madt_nmi))
 
 /* Places in the reserved area, the FACS' in the page at LOADER_RSDP_COPY: no system uses that for anything
  * else. */
@@ -196,7 +190,7 @@ enum {
     MADT_AT = XSDT_AT + ALIGN_UP(sizeof(struct xsdt), TABLE_ALIGN),
     FADT_AT = MADT_AT + ALIGN_UP(MADT_MAX, TABLE_ALIGN),
     DSDT_AT = FADT_AT + ALIGN_UP(sizeof(struct fadt), TABLE_ALIGN),
-    TABLES_END = DSDT_AT + sizeof(struct table_header) + sizeof(dsdt_aml),
+    TABLES_END = PAGE_SIZE,
     FACS_AT = TABLE_ALIGN,
 };
 _Static_assert((unsigned)TABLES_END <= PAGE_SIZE, "mb2_info_build starts on the second page");
@@ -222,18 +216,23 @@ static uint32_t append(uint8_t *table, uint32_t at, const void *entry, uint32_t 
     return at + bytes;
 }
 
+static uint32_t append_override(uint8_t *table, uint32_t at, uint32_t irq, uint32_t pin, uint16_t flags)
+{
+    struct madt_override override = {
+        .type = MADT_OVERRIDE, .bytes = sizeof(override), .source = (uint8_t)irq, .gsi = pin, .flags = flags};
+
+    return append(table, at, &override, sizeof(override));
+}
+
 /* ISA interrupts that are not edge-triggered, active high, and on the pin of their number. */
 static uint32_t append_overrides(uint8_t *table, uint32_t at)
 {
-    struct madt_override timer = {
-        .type = MADT_OVERRIDE, .bytes = sizeof(timer), .source = VPLAT_IRQ_PIT, .gsi = VPLAT_PIN_PIT};
-    struct madt_override sci = {.type = MADT_OVERRIDE,
-                                .bytes = sizeof(sci),
-                                .source = VPLAT_IRQ_SCI,
-                                .gsi = VPLAT_IRQ_SCI,
-                                .flags = TABLES_INTI_LEVEL_HIGH};
-
-    return append(table, append(table, at, &timer, sizeof(timer)), &sci, sizeof(sci));
+    at = append_override(table, at, VPLAT_IRQ_PIT, VPLAT_PIN_PIT, 0);
+    for (uint32_t irq = 0; irq < TABLES_ISA_IRQS; irq++) {
+        if (tables_irq_is_level(irq))
+            at = append_override(table, at, irq, irq, TABLES_INTI_LEVEL_HIGH);
+    }
+    return at;
 }
 
 static void build_madt(uint8_t *table, uint32_t vcpus)
@@ -286,7 +285,7 @@ static void build_fadt(uint8_t *at, uint64_t dsdt, uint64_t facs)
                         .c2_latency = NO_C2,
                         .c3_latency = NO_C3,
                         .century = RTC_CENTURY,
-                        .boot_flags = BOOT_LEGACY_DEVICES | BOOT_8042 | BOOT_NO_VGA | BOOT_NO_MSI,
+                        .boot_flags = BOOT_LEGACY_DEVICES | BOOT_8042 | BOOT_NO_VGA,
                         .flags = FADT_WBINVD | FADT_PROC_C1 | FADT_PWR_BUTTON | FADT_SLP_BUTTON |
                                  FADT_FIX_RTC | FADT_RESET_REG,
                         .reset = io_register(VPLAT_RESET, 1),
@@ -303,14 +302,15 @@ static void build_fadt(uint8_t *at, uint64_t dsdt, uint64_t facs)
     memcpy(at, &fadt, sizeof(fadt));
 }
 
-static void build_dsdt(uint8_t *at)
+static void build_dsdt(uint8_t *at, uint32_t max)
 {
     struct table_header header = {0};
+    uint32_t bytes = (uint32_t)sizeof(header);
 
-    fill_header(&header, "DSDT", DSDT_REVISION, sizeof(header) + sizeof(dsdt_aml));
+    bytes += dsdt_build(at + bytes, max - bytes);
+    fill_header(&header, "DSDT", DSDT_REVISION, bytes);
     memcpy(at, &header, sizeof(header));
-    memcpy(at + sizeof(header), dsdt_aml, sizeof(dsdt_aml));
-    at[offsetof(struct table_header, checksum)] = tables_checksum(at, header.bytes);
+    at[offsetof(struct table_header, checksum)] = tables_checksum(at, bytes);
 }
 
 static void build_facs(uint8_t *at)
@@ -350,7 +350,7 @@ uint64_t acpi_build(uint8_t *mem, uint64_t mem_bytes, uint32_t vcpus)
     memset(mem + LOADER_RSDP_COPY, 0, PAGE_SIZE);
     build_madt(mem + base + MADT_AT, vcpus);
     build_facs(mem + LOADER_RSDP_COPY + FACS_AT);
-    build_dsdt(mem + base + DSDT_AT);
+    build_dsdt(mem + base + DSDT_AT, TABLES_END - DSDT_AT);
     build_fadt(mem + base + FADT_AT, base + DSDT_AT, LOADER_RSDP_COPY + FACS_AT);
     build_xsdt(mem + base + XSDT_AT, base + FADT_AT, base + MADT_AT);
     build_rsdp(mem + base + RSDP_AT, base + XSDT_AT);

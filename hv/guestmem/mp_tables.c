@@ -11,7 +11,6 @@
 #define IOAPIC_VERSION    0x20u
 #define PARAGRAPH_BYTES   16u
 #define ISA_BUS           0u
-#define ISA_IRQS          16u
 #define ALL_LOCAL_APICS   0xffu
 #define PROCESSOR_ENABLED 1u
 #define PROCESSOR_BOOT    2u
@@ -99,7 +98,7 @@ _Static_assert(sizeof(struct mp_interrupt) == 8, "MP 4.3.4, 4.3.5");
 
 #define TABLE_MAX                                                                                            \
     (sizeof(struct mp_head) + MAX_VCPUS * sizeof(struct mp_processor) + sizeof(struct mp_bus) +              \
-     sizeof(struct mp_ioapic) + (ISA_IRQS + 2) * sizeof(struct mp_interrupt))
+     sizeof(struct mp_ioapic) + (TABLES_ISA_IRQS + 2) * sizeof(struct mp_interrupt))
 _Static_assert(LOADER_MP_OFFSET + sizeof(struct mp_pointer) + TABLE_MAX <= PAGE_SIZE,
                "page at LOADER_RSDP_COPY");
 
@@ -136,10 +135,10 @@ static void append_processors(struct writer *w, uint32_t vcpus)
 /* Every ISA interrupt to the I/O APIC: pin 2 is the timer's, and the cascade has none. */
 static void append_isa_interrupts(struct writer *w, uint8_t ioapic)
 {
-    for (uint32_t irq = 0; irq < ISA_IRQS; irq++) {
+    for (uint32_t irq = 0; irq < TABLES_ISA_IRQS; irq++) {
         struct mp_interrupt interrupt = {.type = MP_IO_INTERRUPT,
                                          .interrupt_type = MP_INT,
-                                         .flags = irq == VPLAT_IRQ_SCI ? TABLES_INTI_LEVEL_HIGH : 0,
+                                         .flags = tables_irq_is_level(irq) ? TABLES_INTI_LEVEL_HIGH : 0,
                                          .bus = ISA_BUS,
                                          .irq = (uint8_t)irq,
                                          .apic = ioapic,

@@ -6,6 +6,7 @@
 #ifndef RV_HV_GUESTMEM_TABLES_H
 #define RV_HV_GUESTMEM_TABLES_H
 
+#include "drivers/vdev/platform.h"
 #include "hv/base/types.h"
 #include "hv/guestmem/loader.h"
 
@@ -19,6 +20,14 @@
 #define TABLES_LINT_NMI    1u
 /* Interrupt flags, the same in MADT (ACPI 5.2.12.5) and MP tables (4.3.4): active high, level-triggered. */
 #define TABLES_INTI_LEVEL_HIGH 0x000du
+
+#define TABLES_ISA_IRQS 16u
+
+/* Whether an ISA interrupt is level-triggered: the SCI, and those that are PCI functions'. */
+static inline bool tables_irq_is_level(uint32_t irq)
+{
+    return irq == VPLAT_IRQ_SCI || irq == VPLAT_IRQ_RNG || irq == VPLAT_IRQ_BLK || irq == VPLAT_IRQ_NET;
+}
 
 /* The value that makes all `bytes` at `data` add up to 0, where the field for it holds 0 now. */
 static inline uint8_t tables_checksum(const void *data, size_t bytes)
@@ -37,6 +46,9 @@ static inline uint8_t tables_checksum(const void *data, size_t bytes)
  * copy and the FACS in the page at LOADER_RSDP_COPY, which is cleared. Returns the RSDP's guest-physical
  * address. */
 uint64_t acpi_build(uint8_t *mem, uint64_t mem_bytes, uint32_t vcpus);
+/* Writes the DSDT's AML, behind its header: at most `max` bytes (700 are enough) at `bytes`. Returns their
+ * number. */
+uint32_t dsdt_build(uint8_t *bytes, uint32_t max);
 /* Writes the MP floating pointer and configuration table into that page, after acpi_build(). */
 void mp_build(uint8_t *mem, uint32_t vcpus);
 

@@ -14,6 +14,8 @@
 
 #define MEM_BYTES (UINT64_C(2) << 20)
 #define VCPUS     3u
+/* The SCI, and those of PCI functions. */
+#define LEVEL_IRQS (1u << 9 | 1u << 5 | 1u << 10 | 1u << 11)
 
 static uint8_t *mem;
 static uint64_t rsdp;
@@ -122,24 +124,102 @@ static void facs(void **state)
         assert_int_equal(mem[at + i], i == 32 ? 2 : 0);
 }
 
-/* Name (\_S5, Package (4) {SLP_TYPa, 0, 0, 0}), and nothing behind it (ACPI 20.2.5). */
-static void power_off(void **state)
+/* Where the package of Name (`name`, Package ...) is in the DSDT: its length. Each name is there once. */
+static const uint8_t *find_package(const char *name, uint64_t *end)
 {
-    static const uint8_t name[] = {0x08, '\\', '_', 'S', '5', '_', 0x12};
-    const uint8_t *fadt = find("FACP"), *dsdt = mem + number(fadt + 40, 4), *package;
+    const uint8_t *fadt = find("FACP"), *dsdt = mem + number(fadt + 40, 4), *found = NULL;
     uint64_t bytes = number(dsdt + 4, 4);
 
-    (void)state;
     assert_int_equal(number(fadt + 140, 8), number(fadt + 40, 4));
     assert_memory_equal(dsdt, "DSDT", 4);
     check_sum(dsdt, bytes);
-    assert_memory_equal(dsdt + 36, name, sizeof(name));
-    package = dsdt + 36 + sizeof(name); /* its length counts itself */
-    assert_int_equal(package + package[0] - dsdt, bytes);
-    assert_int_equal(package[1], 4);
-    assert_int_equal(package[2], 0x0a);
-    assert_int_equal(package[3], VPLAT_SLP_TYP_S5);
-    assert_int_equal(number(package + 4, 3), 0);
+    for (uint64_t at = 36; at + 8 < bytes; at++) {
+        if (memcmp(dsdt + at, name, 4) == 0) {
+            assert_null(found);
+            found = dsdt + at + 4;
+        }
+    }
+    assert_non_null(found);
+    assert_int_equal(found[0], 0x12); /* PackageOp */
+    *end = bytes - (uint64_t)(found + 1 - dsdt);
+    return found + 1;
+}
+
+/* A PkgLength of two bytes, which counts itself (ACPI 20.2.4). */
+static uint64_t package_length(const uint8_t *p)
+{
+    assert_int_equal(p[0] >> 4, 4);
+    return (p[0] & 15u) | (uint64_t)p[1] << 4;
+}
+
+/* Package (4) {SLP_TYPa, 0, 0, 0}. */
+static void power_off(void **state)
+{
+    uint64_t end;
+    const uint8_t *package = find_package("_S5_", &end);
+
+    (void)state;
+    assert_int_equal(package_length(package), 8);
+    assert_int_equal(package[2], 4);
+    assert_int_equal(package[3], 0x0a);
+    assert_int_equal(package[4], VPLAT_SLP_TYP_S5);
+    assert_int_equal(number(package + 5, 3), 0);
+}
+
+/* The routing table has each function's interrupt, and ends where bridge and DSDT do. */
+static void pci_interrupts(void **state)
+{
+    static const uint8_t irqs[] = {VPLAT_IRQ_BLK, VPLAT_IRQ_NET, VPLAT_IRQ_RNG};
+    uint64_t end;
+    const uint8_t *package = find_package("_PRT", &end), *entry = package + 3;
+
+    (void)state;
+    assert_int_equal(package_length(package), end);
+    assert_int_equal(package[2], ARRAY_LEN(irqs));
+    for (uint32_t i = 0; i < ARRAY_LEN(irqs); i++) {
+        assert_int_equal(entry[0], 0x12);
+        assert_int_equal(package_length(entry + 1), 12);
+        assert_int_equal(entry[3], 4);
+        assert_int_equal(entry[4], 0x0c); /* a DWord: the device's address, any function */
+        assert_int_equal(number(entry + 5, 4), (i + 1) << 16 | 0xffff);
+        assert_int_equal(number(entry + 9, 2), 0);
+        assert_int_equal(entry[11], 0x0a);
+        assert_int_equal(entry[12], irqs[i]);
+        entry += 13;
+    }
+    assert_int_equal(entry - package, end);
+}
+
+/* The bridge's buffer: descriptors one after the other up to the end tag, the memory window as the platform
+ * has it. */
+static void pci_windows(void **state)
+{
+    const uint8_t *dsdt = mem + number(find("FACP") + 40, 4), *at = dsdt + 36;
+    uint64_t bytes, window = 0;
+
+    (void)state;
+    while (memcmp(at, "_CRS", 4) != 0)
+        at++;
+    assert_int_equal(at[4], 0x11); /* BufferOp */
+    assert_int_equal(at[7], 0x0b); /* a Word: its size */
+    bytes = number(at + 8, 2);
+    assert_int_equal(package_length(at + 5), bytes + 5);
+    at += 10;
+    while (at[0] != 0x79) {
+        uint64_t size = at[0] & 0x80 ? 3 + number(at + 1, 2) : 1 + (at[0] & 7u);
+
+        if (at[0] == 0x87) {
+            window++;
+            assert_int_equal(number(at + 10, 4), VPLAT_PCI_MEMORY);
+            assert_int_equal(number(at + 14, 4), VPLAT_PCI_MEMORY + VPLAT_PCI_MEMORY_BYTES - 1);
+            assert_int_equal(number(at + 22, 4), VPLAT_PCI_MEMORY_BYTES);
+        }
+        assert_true(size < bytes);
+        bytes -= size;
+        at += size;
+    }
+    assert_int_equal(bytes, 2);
+    assert_int_equal(window, 1);
 }
 
 static void interrupts(void **state)
@@ -163,8 +243,8 @@ static void interrupts(void **state)
             assert_int_equal(number(entry + 4, 4), VPLAT_PIN_PIT);
             assert_int_equal(number(entry + 8, 2), 0);
         } else if (entry[0] == 2) {
-            assert_int_equal(entry[3], VPLAT_IRQ_SCI);
-            assert_int_equal(number(entry + 4, 4), VPLAT_IRQ_SCI);
+            assert_true(LEVEL_IRQS >> entry[3] & 1);
+            assert_int_equal(number(entry + 4, 4), entry[3]);
             assert_int_equal(number(entry + 8, 2), 0xd); /* level, active high */
         } else if (entry[0] == 4) {
             assert_int_equal(entry[2], 0xff);
@@ -174,7 +254,7 @@ static void interrupts(void **state)
     assert_int_equal(at, bytes);
     assert_int_equal(seen[0], VCPUS);
     assert_int_equal(seen[1], 1);
-    assert_int_equal(seen[2], 2);
+    assert_int_equal(seen[2], 5);
     assert_int_equal(seen[4], 1);
 }
 
@@ -218,7 +298,7 @@ static void look_at_entry(const uint8_t *entry, struct mp_seen *seen)
         break;
     case 3:
         assert_int_equal(entry[1], 0);
-        assert_int_equal(number(entry + 2, 2), entry[5] == VPLAT_IRQ_SCI ? 0xd : 0);
+        assert_int_equal(number(entry + 2, 2), LEVEL_IRQS >> entry[5] & 1 ? 0xd : 0);
         assert_int_equal(entry[6], vplat_ioapic_id(VCPUS));
         assert_int_equal(entry[7], entry[5] == VPLAT_IRQ_PIT ? VPLAT_PIN_PIT : entry[5]);
         assert_int_equal(seen->pins >> entry[7] & 1, 0);
@@ -279,7 +359,8 @@ static void borders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(fixed_hardware), TEST(facs), TEST(power_off), TEST(interrupts), TEST(mp_tables), TEST(borders),
+        TEST(fixed_hardware), TEST(facs),       TEST(power_off), TEST(pci_interrupts),
+        TEST(pci_windows),    TEST(interrupts), TEST(mp_tables), TEST(borders),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
