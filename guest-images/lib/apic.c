@@ -28,6 +28,7 @@ enum apic_register {
 #define APIC_PAGE         0xFEE00000u
 
 #define SVR_ENABLE        0x100u
+#define LVT_EXTINT        0x700u
 #define LVT_MASKED        0x10000u
 #define LVT_PERIODIC      0x20000u
 #define LVT_TSC_DEADLINE  0x40000u
@@ -81,6 +82,11 @@ void apic_init(void)
     apic_write(APIC_TPR, 0);
     apic_write(APIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
     apic_write(APIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_1);
+}
+
+void apic_extint(bool on)
+{
+    apic_write(APIC_LVT_LINT0, on ? LVT_EXTINT : LVT_MASKED);
 }
 
 bool apic_is_x2apic(void)

@@ -18,6 +18,9 @@ void apic_choose(void);
 /* Enables this CPU's APIC: nothing masked by priority, timer and LINT pins off. */
 void apic_init(void);
 
+/* Whether the 8259 pair's interrupts come to this CPU, by LINT0. */
+void apic_extint(bool on);
+
 bool apic_is_x2apic(void);
 uint32_t apic_id(void);
 void apic_eoi(void);

@@ -171,7 +171,7 @@ def check_readers(test, log):
 
 def ended_so(test, outcome, verdict):
     """The recording is complete and says that the guest ended in this way."""
-    code = 0 if outcome in ("exit", "limit") else 5
+    code = 0 if outcome in ("exit", "limit", "power-off") else 5
     require(test.code == code, "exit code %d instead of %d" % (test.code, code))
     found = verdict.get("trailer", {}).get("outcome")
     require(found == outcome, "the guest ended by %s instead of %s" % (found, outcome))
