@@ -104,6 +104,10 @@ said out '@28 a_rather_long_name_5\+0x0 \[a_rather_long_name_0,.*,\+19[0-9]\]$'
 printf 'hello\n' >"$T/text"
 expect 1 $RETRO stats --pages --symbols "$T/text" "$T/a.log"
 said err "neither an ELF64 file nor a System.map: 'hello'"
+# What Debian puts in the map's place.
+printf 'ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n' >"$T/text"
+expect 1 $RETRO stats --pages --symbols "$T/text" "$T/a.log"
+said err 'nor a System.map: .* The real System.map is in the linux-image-<version>-dbg package'
 expect 8 $RETRO stats --pages --symbols "$T/missing" "$T/a.log"
 said err 'cannot read the symbols .*missing: No such file'
 expect 1 $RETRO stats --pages --offset 5 "$T/a.log"

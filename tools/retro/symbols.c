@@ -136,7 +136,7 @@ static bool add_map_line(struct symbols *s, char *line)
     char *end, type;
     uint64_t address = strtoull(line, &end, 16);
 
-    if (end == line || end[0] != ' ' || !end[1] || end[2] != ' ' || !end[3])
+    if (end == line || end[0] != ' ' || !end[1] || end[2] != ' ' || !end[3] || strchr(end + 3, ' '))
         return false;
     type = (char)(end[1] | 0x20);
     if (type == 'u' || type == 'a' || type == 'w')
@@ -148,7 +148,7 @@ static bool add_map_line(struct symbols *s, char *line)
 static int read_map(struct symbols *s, const char *path)
 {
     size_t lines = 1;
-    char *line = (char *)s->file, *next;
+    char *line, *next;
 
     for (size_t i = 0; i < s->length; i++)
         lines += s->file[i] == '\n';
@@ -160,7 +160,7 @@ static int read_map(struct symbols *s, const char *path)
         next = next ? next : line + strlen(line);
         *next++ = 0;
         if (!add_map_line(s, line))
-            return fail(RETRO_USAGE, "%s is neither an ELF64 file nor a System.map: '%.40s'", path, line);
+            return fail(RETRO_USAGE, "%s is neither an ELF64 file nor a System.map: '%.100s'", path, line);
     }
     return RETRO_OK;
 }
