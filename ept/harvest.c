@@ -2,6 +2,7 @@
 #include "ept/view.h"
 
 #include "hv/base/changes.h"
+#include "hv/base/check.h"
 
 #define GROUP 8u /* leaves looked at together: one cache line */
 
@@ -13,6 +14,8 @@ static uint64_t or_of_group(const uint64_t *e)
 /* Takes the A and D bits of one group of leaves. False: the array is full. */
 static bool harvest_group(struct ept_view *view, uint32_t first, struct ept_harvest *out)
 {
+    uint64_t dirty = view->written ? 0 : EPT_D;
+
     for (uint32_t gpn = first; gpn < first + GROUP; gpn++) {
         uint64_t entry = view->leaf[gpn];
 
@@ -20,7 +23,7 @@ static bool harvest_group(struct ept_view *view, uint32_t first, struct ept_harv
             continue;
         if (out->count == out->capacity)
             return false;
-        out->page[out->count++] = gpn | ((entry & EPT_D) != 0 ? EPT_PAGE_DIRTY : 0u);
+        out->page[out->count++] = gpn | ((entry & dirty) != 0 ? EPT_PAGE_DIRTY : 0u);
         view->leaf[gpn] = entry & ~(uint64_t)(EPT_A | EPT_D);
     }
     return true;
@@ -64,6 +67,30 @@ static bool harvest_directory(struct ept_view *view, uint32_t directory, struct 
     return true;
 }
 
+/* Where page `gpn` is among those found, which rise. A page is never dirty without being accessed. */
+static uint32_t find(const struct ept_harvest *out, uint32_t gpn)
+{
+    uint32_t low = 0, high = out->count;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if ((out->page[middle] & ~EPT_PAGE_DIRTY) < gpn)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    HV_CHECK(low < out->count && (out->page[low] & ~EPT_PAGE_DIRTY) == gpn);
+    return low;
+}
+
+static void mark_written(struct ept_view *view, struct ept_harvest *out)
+{
+    for (uint32_t i = 0; i < view->written_count; i++)
+        out->page[find(out, view->written[i])] |= EPT_PAGE_DIRTY;
+    view->written_count = 0;
+}
+
 uint32_t ept_harvest(struct ept_view *view, struct ept_harvest *out)
 {
     uint32_t directories = (view->tables + EPT_ENTRIES - 1) / EPT_ENTRIES;
@@ -80,11 +107,14 @@ uint32_t ept_harvest(struct ept_view *view, struct ept_harvest *out)
         if ((view->pdpt[i] & EPT_A) == 0)
             continue;
         if (!harvest_directory(view, i, out)) {
+            HV_CHECK(!view->written);
             out->full = true;
             return out->count;
         }
         view->pdpt[i] &= ~(uint64_t)EPT_A;
     }
     view->pml4[0] &= ~(uint64_t)EPT_A;
+    if (view->written)
+        mark_written(view, out);
     return out->count;
 }

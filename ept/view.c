@@ -144,10 +144,25 @@ void ept_touch(struct ept_view *view, uint32_t gpn, bool write)
 {
     check_range(view, gpn);
     HV_CHECK(ept_present(view, gpn));
+    if (write && view->written && (view->leaf[gpn] & EPT_D) == 0)
+        ept_note_written(view, gpn);
     view->leaf[gpn] |= EPT_A | (write ? EPT_D : 0u);
     view->pd[gpn / PAGES_PER_2M] |= EPT_A;
     view->pdpt[gpn / (PAGES_PER_2M * EPT_ENTRIES)] |= EPT_A;
     view->pml4[0] |= EPT_A;
+}
+
+void ept_log_writes(struct ept_view *view, uint32_t *written)
+{
+    view->written = written;
+    view->written_count = 0;
+}
+
+void ept_note_written(struct ept_view *view, uint32_t gpn)
+{
+    check_range(view, gpn);
+    HV_CHECK(view->written_count < view->pages);
+    view->written[view->written_count++] = gpn;
 }
 
 void ept_invalidated(struct ept_view *view)

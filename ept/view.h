@@ -52,6 +52,11 @@ struct ept_view {
     /* True: INVEPT (single-context, this EPTP) is due before the vCPU is entered again (29.4.3.3). The
      * caller calls ept_invalidated() after it has executed it. */
     bool needs_invept;
+    /* Page-modification logging: what was written since the last harvest comes from here, not from the D
+     * bits. NULL: it is off. `pages` entries: a page is logged when its D bit becomes set, so at most once.
+     */
+    uint32_t *written;
+    uint32_t written_count;
     uint64_t maps;         /* leaves written by ept_map and ept_make_private */
     uint64_t quiet_remaps; /* of these: over a present leaf that no translation can have been cached of */
 };
@@ -92,6 +97,12 @@ bool ept_dirty(const struct ept_view *view, uint32_t gpn);
 /* The frame's physical address; 0 if the page is not present. */
 hpa_t ept_hpa(const struct ept_view *view, uint32_t gpn);
 
+/* From now on writes are logged in `written`, `view->pages` entries that stay the caller's (SDM 3C 29.3.6).
+ */
+void ept_log_writes(struct ept_view *view, uint32_t *written);
+/* The processor has logged a write to page `gpn`. Before the harvest, in any order. */
+void ept_note_written(struct ept_view *view, uint32_t gpn);
+
 /* What a harvest found, in rising order of page numbers. */
 #define EPT_PAGE_DIRTY UINT32_C(0x80000000)
 struct ept_harvest {
@@ -104,7 +115,8 @@ struct ept_harvest {
 };
 
 /* Collects the accessed pages below entries whose A bit is set, and clears A and D there. Sets
- * needs_invept if it cleared a bit. Returns out->count. */
+ * needs_invept if it cleared a bit. Returns out->count. Where writes are logged, D bits are not looked at,
+ * and `capacity` must be enough. */
 uint32_t ept_harvest(struct ept_view *view, struct ept_harvest *out);
 
 /* mode=run: no chunks, no A and D bits, one 2 MiB leaf per 2 MiB of guest memory, all rights. */

@@ -348,6 +348,15 @@ uint64_t chunk_peek_digest(struct vcpu *vcpu, bool simd_as_is)
 
 _Static_assert(EPT_PAGE_DIRTY == VIEW_DIRTY, "the harvest's list is the view's");
 
+void chunk_take_written(struct vcpu *vcpu)
+{
+    const uint64_t *gpas;
+    unsigned count = vmx_pml_take(&vcpu->vmx, &gpas);
+
+    while (count-- > 0)
+        ept_note_written(&vcpu->ept, (uint32_t)(gpas[count] >> PAGE_SHIFT));
+}
+
 static void collect(struct vcpu *vcpu)
 {
     struct ept_harvest harvest = {
@@ -355,6 +364,8 @@ static void collect(struct vcpu *vcpu)
 
     phase_enter(vcpu, REC_COUNT_TICKS_COLLECT);
     own_simd();
+    if (vcpu->vm->pml)
+        chunk_take_written(vcpu);
     ept_harvest(&vcpu->ept, &harvest);
     HV_CHECK(!harvest.full);
     vcpu->counters[REC_COUNT_TABLES] += harvest.tables;

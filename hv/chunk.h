@@ -57,6 +57,9 @@ uint64_t chunk_peek_digest(struct vcpu *vcpu, bool simd_as_is);
  * recording's page walks did. False: there is no page for one.
  */
 bool chunk_write_accessed(struct vcpu *vcpu);
+/* Empties the processor's log of written pages into the view's. */
+void chunk_take_written(struct vcpu *vcpu);
+
 /* The chunk's end: reads the state, collects the read and write sets, and returns the chunk's digest. */
 uint64_t chunk_finish(struct vcpu *vcpu);
 /* Instead: throws the chunk away. The next chunk_start() starts from the last commit again. */

@@ -415,6 +415,11 @@ static bool set_off(struct hv_options *o, struct text t)
     }
 }
 
+static bool set_pml(struct hv_options *o, struct text t)
+{
+    return parse_bool(t, &o->pml);
+}
+
 static bool set_serial(struct hv_options *o, struct text t)
 {
     return parse_bool(t, &o->serial);
@@ -453,6 +458,7 @@ static const struct {
     {"off", set_off},
     {"serial", set_serial},
     {"log-buffer", set_log_buffer},
+    {"pml", set_pml},
 };
 
 struct hv_options cmdline_defaults(void)

@@ -85,6 +85,7 @@ struct hv_options {
     bool detail; /* the log says what each chunk changed */
     enum hv_policy policy;
     uint32_t off;      /* enum hv_feature, or'd */
+    bool pml;          /* the write set by page-modification logging */
     bool serial;       /* replay: one chunk at a time */
     bool least_frames; /* recording: no more host pages than it can do with */
     bool verify;       /* compute and check digests */

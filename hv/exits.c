@@ -443,6 +443,18 @@ static enum exit_step handle_host_interrupt(struct vcpu *vcpu)
     return EXIT_RESUME;
 }
 
+/*
+ * The log of written pages is full, which the access that led here was not let into (SDM 3C 29.3.6): it
+ * comes again.
+ */
+static enum exit_step handle_pml_full(struct vcpu *vcpu)
+{
+    HV_CHECK(vcpu->vm->pml);
+    vmx_reinject(&vcpu->vmx);
+    chunk_take_written(vcpu);
+    return EXIT_RESUME;
+}
+
 static enum exit_step handle_triple_fault(struct vcpu *vcpu)
 {
     vcpu->act.outcome = REC_OUTCOME_SHUTDOWN;
@@ -478,6 +490,7 @@ static void count_exit(struct vcpu *vcpu, uint32_t handler)
         [EXIT_HANDLE_WINDOW] = REC_COUNT_EXIT_WINDOW,
         [EXIT_HANDLE_EXCEPTION] = REC_COUNT_EXIT_EXCEPTION,
         [EXIT_HANDLE_HOST_INTERRUPT] = REC_COUNT_EXIT_INTERRUPT,
+        [EXIT_HANDLE_PML_FULL] = REC_COUNT_EXIT_PML,
     };
 
     vcpu->counters[REC_COUNT_EXITS]++;
@@ -530,6 +543,8 @@ enum exit_step exit_handle(struct vcpu *vcpu, const struct vmx_exit *exit)
         return handle_ept_violation(vcpu, exit);
     case EXIT_HANDLE_TIMER:
         return EXIT_TIMER;
+    case EXIT_HANDLE_PML_FULL:
+        return handle_pml_full(vcpu);
     case EXIT_HANDLE_XSETBV:
         return handle_xsetbv(vcpu, exit);
     default:

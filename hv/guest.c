@@ -54,13 +54,14 @@ static bool compute_controls(struct vm *vm, const struct vmx_caps *caps)
     else
         vmx_policy_chunks(&policy);
     policy.count_branches = vm->counts_branches;
+    policy.pml = vm->pml;
     policy.exit_pause = policy.exit_pause && vm->pause_limit != VM_NO_PAUSE_END;
     vm->caps = caps;
     vm->rep_step = MAX(vm->rep_step >> caps->timer_shift, 2u);
     if (vmx_controls_compute(caps, &policy, &vm->controls, &refusal))
         return true;
-    hv_msg(MSG_ERROR, "the CPU refuses a VMX control that mode=%s needs",
-           vm->mode == VM_RUN ? "run" : "record");
+    hv_msg(MSG_ERROR, "missing: %s: %s cannot be %s (%s bit %u)", refusal.control, refusal.name,
+           refusal.wanted ? "set" : "clear", refusal.msr, refusal.bit);
     return false;
 }
 

@@ -66,8 +66,8 @@ const struct boot_module *vm_find_module(const struct boot_info *boot, const cha
 static uint64_t memory_for_tables(const struct vm *vm)
 {
     uint64_t pages = vm->memory_bytes / PAGE_SIZE;
-    uint64_t of_view =
-        pages * (sizeof(struct view_page) + sizeof(uint32_t)) + ept_view_bytes(vm->memory_bytes);
+    uint64_t of_view = pages * (sizeof(struct view_page) + (vm->pml ? 2 : 1) * sizeof(uint32_t)) +
+                       ept_view_bytes(vm->memory_bytes);
 
     return HOST_RESERVED + pages * sizeof(struct page_entry) + vm->vcpu_count * of_view +
            ring_size(vm->vcpu_count) * sizeof(struct commit_entry) +
@@ -185,6 +185,13 @@ static bool make_view(struct vm *vm, struct vcpu *vcpu, struct mem *mem)
         return false;
     ept_view_init(&vcpu->ept, tables, vm->memory_bytes, 0);
     view_init(&vcpu->view, &vm->order, vcpu->index, &ops, page, copies, writes);
+    if (vm->pml) {
+        uint32_t *written = mem_alloc(mem, pages * sizeof(*written), PAGE_SIZE);
+
+        if (!written)
+            return false;
+        ept_log_writes(&vcpu->ept, written);
+    }
     vcpu->view.from_reserve = vm->mode == VM_REPLAY;
     vcpu->view.policy = vm->view_policy;
     vcpu->eptp = ept_eptp(&vcpu->ept);
@@ -336,6 +343,7 @@ static void set_policy(struct vm *vm, const struct hv_options *options)
     vm->adapt = !(off & FEATURE_ADAPT);
     vm->guess = !(off & FEATURE_GUESS);
     vm->serial = options->serial;
+    vm->pml = options->pml && vm->mode != VM_RUN;
 }
 
 static void set_options(struct vm *vm, const struct vm_config *config)

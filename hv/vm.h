@@ -103,6 +103,7 @@ struct vm {
     bool guess;           /* replay: the breakpoint is armed late */
     bool serial;          /* replay: one chunk at a time, in the order of commits */
     uint32_t view_policy; /* enum view_policy, or'd */
+    bool pml;             /* the write set comes from page-modification logs */
     uint64_t tsc_start;   /* host TSC at guest time 0 */
     uint64_t tsc_begin;   /* host TSC when the vCPUs were started, and when the last one stopped */
     uint64_t tsc_end;

@@ -102,6 +102,7 @@ static const char *const counter_name[REC_COUNT_MAX] = {
     [REC_COUNT_TICKS_SLEEP] = "ticks-sleep",
     [REC_COUNT_COPIES_OUT] = "copies-out",
     [REC_COUNT_NO_FRAME] = "no-frame",
+    [REC_COUNT_EXIT_PML] = "exit-pml",
 };
 
 const char *log_error_text(enum log_error error)

@@ -215,6 +215,7 @@ enum rec_counter {
     REC_COUNT_TICKS_SLEEP,    /* halted */
     REC_COUNT_COPIES_OUT,     /* policy=samsara: pages copied by commits */
     REC_COUNT_NO_FRAME,       /* chunks cut short, as hardly a frame was free */
+    REC_COUNT_EXIT_PML,       /* an exit by reason: the log of written pages was full */
     REC_COUNT_MAX
 };
 

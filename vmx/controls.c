@@ -74,10 +74,10 @@ static struct request ask_secondary(const struct vmx_caps *caps, const struct vm
         .set = SECONDARY_EPT | SECONDARY_UNRESTRICTED_GUEST | SECONDARY_WBINVD_EXITING |
                (caps->raw.rdtscp ? SECONDARY_RDTSCP : 0) |
                (policy->exit_random && caps->raw.rdrand ? SECONDARY_RDRAND_EXITING : 0) |
-               (policy->exit_random && caps->raw.rdseed ? SECONDARY_RDSEED_EXITING : 0),
+               (policy->exit_random && caps->raw.rdseed ? SECONDARY_RDSEED_EXITING : 0) |
+               (policy->pml ? SECONDARY_PML : 0),
         /* A CPU without SGX has no control over ENCLS and ENCLV, and no such instructions. */
-        .try_set = SECONDARY_ENCLS_EXITING | SECONDARY_ENCLV_EXITING | (vpid ? SECONDARY_VPID : 0) |
-                   (policy->pml ? SECONDARY_PML : 0),
+        .try_set = SECONDARY_ENCLS_EXITING | SECONDARY_ENCLV_EXITING | (vpid ? SECONDARY_VPID : 0),
         .clear = SECONDARY_UNWANTED,
     };
 }

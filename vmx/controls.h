@@ -16,7 +16,7 @@ struct vmx_policy {
     bool exit_random;         /* RDRAND and RDSEED exit */
     bool timer;               /* preemption timer, saved on exit; vmx_timer_off may still stop it */
     bool ept_accessed_dirty;  /* EPT A and D bits are required */
-    bool pml;                 /* page-modification logging, if the CPU has it */
+    bool pml;                 /* page-modification logging is required */
     bool vpid;                /* VPIDs, if the CPU has them with INVVPID */
     bool count_branches;      /* IA32_PERF_GLOBAL_CTRL switches at entry and exit (vmx/pmu.h) */
     uint64_t cr4_guest_owned; /* CR4 bits that the guest may change without an exit */

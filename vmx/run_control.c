@@ -226,15 +226,14 @@ void vmx_invvpid(struct vmx_vcpu *vcpu)
 }
 
 /* SDM 3C 29.3.6: the CPU fills the page downwards, and the index is that of the next free entry. */
-unsigned vmx_pml_take(struct vmx_vcpu *vcpu, gpa_t gpas[PML_ENTRIES])
+unsigned vmx_pml_take(struct vmx_vcpu *vcpu, const uint64_t **gpas)
 {
     uint16_t index = (uint16_t)vmcs_read(VMCS_PML_INDEX);
     unsigned first = index >= PML_ENTRIES ? 0 : index + 1u;
-    unsigned count = PML_ENTRIES - first;
 
-    memcpy(gpas, (const uint64_t *)vcpu->pages.pml.va + first, count * sizeof(gpas[0]));
+    *gpas = (const uint64_t *)vcpu->pages.pml.va + first;
     vmcs_write(VMCS_PML_INDEX, PML_LAST);
-    return count;
+    return PML_ENTRIES - first;
 }
 
 void vmx_breakpoint_arm(struct vmx_vcpu *vcpu, uint64_t linear)

@@ -232,9 +232,9 @@ void vmx_invept_all(void);
 /* Forgets the vCPU's linear translations; does nothing where it has no VPID (entries and exits do it then).
  */
 void vmx_invvpid(struct vmx_vcpu *vcpu);
-/* Entries written to the PML page since the last call; the log is empty again. gpas[0..511]. Only if the
- * controls have PML. */
-unsigned vmx_pml_take(struct vmx_vcpu *vcpu, gpa_t gpas[512]);
+/* The pages logged by the processor since the last call, the newest first, at most 512; the log is empty
+ * again and *gpas valid until the next entry. Only if the controls have PML. */
+unsigned vmx_pml_take(struct vmx_vcpu *vcpu, const uint64_t **gpas);
 
 /* ---- Stopping at an exact place ---- */
 

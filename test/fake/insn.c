@@ -298,7 +298,12 @@ static enum fakestep call(struct fakerun *run, struct fakeinsn *insn)
 
 static enum fakestep ret(struct fakerun *run, struct fakeinsn *insn)
 {
-    return fake_pop(run, insn->size, &run->rip) ? FAKE_JUMPED : FAKE_EXIT;
+    uint32_t rip;
+
+    if (!fake_pop(run, insn->size, &rip))
+        return FAKE_EXIT;
+    run->rip = rip;
+    return FAKE_JUMPED;
 }
 
 static enum fakestep loop(struct fakerun *run, struct fakeinsn *insn)

@@ -54,6 +54,7 @@ struct fake_machine_config fake_machine_defaults(const struct fake_guest *guest,
                                                   .evict = 2,
                                                   .speculate = 2,
                                                   .host_events = 1,
+                                                  .log_room = 512,
                                                   .slow = 20,
                                                   .slow_ticks = 15,
                                                   .accessed_on_violation = seed & 1,
@@ -146,6 +147,12 @@ static void make_view(struct machine *m, struct vcpu *vcpu)
     ept_view_init(&vcpu->ept, make(m, ept_view_bytes(GUEST_BYTES)), GUEST_BYTES, 0);
     view_init(&vcpu->view, &m->vm->order, vcpu->index, &ops, make(m, PAGES * sizeof(struct view_page)),
               make(m, chunk_pages * sizeof(uint32_t)), make(m, chunk_pages * sizeof(uint32_t)));
+    if (m->vm->pml) {
+        void *log = make(m, PAGE_SIZE);
+
+        vcpu->vmx.pages.pml = (struct vmx_page){log, hpa((uint64_t)(uintptr_t)log)};
+        ept_log_writes(&vcpu->ept, make(m, PAGES * sizeof(uint32_t)));
+    }
     vcpu->view.from_reserve = m->vm->mode == VM_REPLAY;
     vcpu->view.policy = m->config->view_policy;
     vcpu->eptp = ept_eptp(&vcpu->ept);
@@ -198,6 +205,7 @@ static void make_vm(struct machine *m, enum vm_mode mode)
     vm->adapt = !c->fixed_length;
     vm->guess = !c->no_guess;
     vm->serial = c->serial;
+    vm->pml = c->pml;
     devices_reset(vm);
     if (mode == VM_RUN)
         make_run_memory(m);
@@ -236,6 +244,15 @@ static void fill_caps(struct vmx_caps *caps)
         caps->may_be_1[i] = UINT32_MAX;
 }
 
+static void make_log(struct vcpu *vcpu)
+{
+    vmcs_write(VMCS_PML_ADDRESS, vcpu->vmx.pages.pml.pa.raw);
+    vmcs_write(VMCS_PML_INDEX, 511);
+    fakecpu_this->tlb.log = (struct faketlb_log){.page = vcpu->vmx.pages.pml.va,
+                                                 .index = &fakecpu_this->vmcs[VMCS_PML_INDEX],
+                                                 .room = fakecpu_this->model.log_room};
+}
+
 /* In place of vmx_vcpu_init(), which is all privileged instructions. */
 static void make_vmcs(struct vcpu *vcpu)
 {
@@ -247,6 +264,7 @@ static void make_vmcs(struct vcpu *vcpu)
     fill_caps(&caps);
     vmx_policy_chunks(&policy);
     policy.count_branches = vcpu->vm->counts_branches;
+    policy.pml = vcpu->vm->pml;
     policy.exit_pause = vcpu->vm->pause_limit != VM_NO_PAUSE_END;
     HV_CHECK(vmx_controls_compute(&caps, &policy, &vmx->controls, &refusal));
     vmx->has_tsc_aux = vmx->invept_single = true;
@@ -259,6 +277,8 @@ static void make_vmcs(struct vcpu *vcpu)
     vmcs_write(VMCS_CR0_MASK, vmx->controls.cr0_mask);
     vmcs_write(VMCS_CR4_MASK, vmx->controls.cr4_mask);
     vmcs_write(VMCS_GUEST_DR7, 0x400);
+    if (vcpu->vm->pml)
+        make_log(vcpu);
     vmx_guest_take_msrs(vmx);
     vmx_set_eptp(vmx, vcpu->eptp);
     if (vcpu->vm->counts_branches)

@@ -24,6 +24,7 @@ struct fake_machine_config {
     uint32_t input;        /* recording: bytes of console input, at random times */
     uint64_t limit;        /* recording: the commit that ends it, or 0 */
     bool detail;           /* recording: the log tells registers and words */
+    bool pml;              /* page-modification logging */
     uint32_t view_policy;  /* enum view_policy, or'd */
     bool fixed_length;     /* not shorter after squashes */
     bool no_guess;         /* replay: the breakpoint is armed from the begin */

@@ -39,6 +39,15 @@ static bool violation(struct fakerun *run, uint32_t linear, uint64_t access)
     return false;
 }
 
+/* RF as with a violation. */
+static bool log_full(struct fakerun *run)
+{
+    if (!run->vectoring)
+        run->rflags |= RFLAGS_RF;
+    fake_exit(run, VMX_EXIT_PML_FULL, 0, 0);
+    return false;
+}
+
 static bool translate(struct fakerun *run, uint32_t linear, enum faketlb_access access, uint64_t qualify,
                       uint8_t **host)
 {
@@ -51,6 +60,8 @@ static bool translate(struct fakerun *run, uint32_t linear, enum faketlb_access 
         faketlb_evict(&cpu->tlb, run->eptp, (uint32_t)(fake_random(&cpu->random) % cpu->tlb.pages));
     result = faketlb_access(&cpu->tlb, run->eptp, gpn, access, &frame);
     HV_CHECK(result != FAKETLB_MISCONFIG);
+    if (result == FAKETLB_LOG_FULL)
+        return log_full(run);
     if (result == FAKETLB_VIOLATION)
         return violation(run, linear, qualify);
     *host = (uint8_t *)(uintptr_t)frame + (linear & PAGE_MASK);

@@ -25,6 +25,7 @@ struct fakecpu_model {
     uint32_t host_events; /* per instruction: the host gets an interrupt or an NMI */
     uint32_t slow;        /* per instruction: it takes up to slow_ticks more */
     uint32_t slow_ticks;
+    uint32_t log_room;          /* entries of the page-modification log before it is full */
     bool accessed_on_violation; /* an EPT violation may leave A bits behind */
     bool pmu;                   /* it has one, see vmx/pmu.h */
     bool deaf;                  /* its overflows do not interrupt */

@@ -107,6 +107,28 @@ static enum faketlb_result violation(struct walk *w)
     return FAKETLB_VIOLATION;
 }
 
+/*
+ * A walk that has to set a bit needs an index within the log; where it sets D, it logs the page and the index
+ * goes down, to FFFFH after 0 (29.3.6).
+ */
+static bool log_lets(struct walk *w, const uint64_t *leaf)
+{
+    struct faketlb_log *log = &w->tlb->log;
+    bool dirties = w->write && (*leaf & ENTRY_D) == 0, sets = dirties;
+
+    for (unsigned i = 0; i < w->used_count; i++)
+        sets = sets || (*w->used[i] & ENTRY_A) == 0;
+    if (!log->page || !sets)
+        return true;
+    if (*log->index >= PAGES_PER_TABLE || *log->index + log->room < PAGES_PER_TABLE)
+        return false;
+    if (dirties) {
+        log->page[*log->index] = (uint64_t)w->gpn << PAGE_SHIFT;
+        *log->index = (*log->index - 1) & 0xffff;
+    }
+    return true;
+}
+
 /* The walk found its leaf: sets the bits in memory and remembers the translation. */
 static enum faketlb_result finish(struct walk *w, uint64_t frame)
 {
@@ -115,6 +137,8 @@ static enum faketlb_result finish(struct walk *w, uint64_t frame)
 
     if ((w->rights & w->needed) != w->needed)
         return violation(w);
+    if (w->ad && !log_lets(w, leaf))
+        return FAKETLB_LOG_FULL;
     if (w->ad) {
         for (unsigned i = 0; i < w->used_count; i++)
             *w->used[i] |= ENTRY_A;

@@ -14,6 +14,7 @@
 enum faketlb_result {
     FAKETLB_OK,
     FAKETLB_VIOLATION, /* EPT violation: not present, or the right is missing */
+    FAKETLB_LOG_FULL,  /* page-modification log full (29.3.6) */
     FAKETLB_MISCONFIG, /* EPT misconfiguration: reserved bits, write without read, memory type */
 };
 
@@ -33,6 +34,13 @@ struct faketlb_entry {
 
 #define FAKETLB_CONTEXTS 16u
 
+/* The page-modification log. */
+struct faketlb_log {
+    uint64_t *page;  /* NULL: it is off */
+    uint64_t *index; /* the VMCS field: of the next entry, downwards */
+    uint32_t room;   /* entries that it takes, 512 by the manual; fewer make it full more often */
+};
+
 struct faketlb_context {
     uint64_t eptp; /* 0: free */
     uint32_t pages;
@@ -45,6 +53,7 @@ struct faketlb {
     uint32_t pages; /* guest pages that each context can remember */
     /* A violation on a present page may set A on what was used: real processors may do either. */
     bool accessed_on_violation;
+    struct faketlb_log log;
     uint64_t hits;
     uint64_t walks;
     uint64_t invepts;

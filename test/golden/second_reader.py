@@ -27,7 +27,7 @@ COUNTERS = [
     "exit-msr", "exit-time", "exit-cpuid", "exit-registers", "exit-window", "exit-exception", "exit-interrupt",
     "exit-other", "read-pages", "changed-pages", "tables", "cuts", "ticks-guest", "ticks-exits", "ticks-begin",
     "ticks-state", "ticks-collect", "ticks-validate", "ticks-commit", "ticks-squash", "ticks-search", "ticks-room",
-    "ticks-token", "ticks-turn", "ticks-sleep", "copies-out", "no-frame"]
+    "ticks-token", "ticks-turn", "ticks-sleep", "copies-out", "no-frame", "exit-pml"]
 CAUSES = ["words", "page", "read", "tables", "device"]
 MAX_PAGES, NO_WORD, BY_DEVICE = 32, 512, 8
 NO_TRAITS = 2**64 - 1

@@ -107,6 +107,9 @@ static void test_all_words(void **state)
                                 FEATURE_ADAPT | FEATURE_GUESS);
     assert_int_equal(o.log_buffer, 256 << 10);
     assert_false(o.least_frames);
+    assert_false(o.pml);
+    good("pml=on");
+    assert_true(o.pml);
     good("log-buffer=8K frames=least");
     assert_int_equal(o.log_buffer, 8 << 10);
     assert_true(o.least_frames);

@@ -106,7 +106,8 @@ static void check_counters(const struct fake_machine_config *c, const struct fak
         blame(c, "squashes by cause", "not as many as squashes");
     if (sum_of(r, REC_COUNT_SQUASH_WORDS, REC_COUNT_SQUASH_TABLES) != r->fought)
         blame(c, "squashes by page", "not as many as conflicts");
-    if (sum_of(r, REC_COUNT_EXIT_TIMER, REC_COUNT_EXIT_OTHER) != r->counters[REC_COUNT_EXITS])
+    if (sum_of(r, REC_COUNT_EXIT_TIMER, REC_COUNT_EXIT_OTHER) + r->counters[REC_COUNT_EXIT_PML] !=
+        r->counters[REC_COUNT_EXITS])
         blame(c, "exits by reason", "not as many as exits");
     if (!r->counters[REC_COUNT_TICKS_GUEST] || !r->counters[REC_COUNT_TICKS_COLLECT])
         blame(c, "ticks", "not counted");
@@ -393,6 +394,34 @@ static void improvements_turned_off(void **state)
     }
 }
 
+/* The write set from the processor's log of pages: the same as from the D bits, and whenever the log is full.
+ */
+static void written_pages_by_log(void **state)
+{
+    uint64_t counters[REC_COUNT_MAX] = {0};
+
+    (void)state;
+    for (uint64_t seed = 11000; seed < 11012; seed++) {
+        struct fake_guest guest = guest_of(seed);
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+        struct fake_result *by_bits = fake_record(&config), *by_log;
+
+        config.pml = true;
+        by_log = fake_record(&config);
+        if (by_log->log_bytes != by_bits->log_bytes ||
+            memcmp(by_log->log, by_bits->log, by_log->log_bytes) != 0)
+            blame(&config, "pml=on", "another log than by D bits");
+        config.log = by_bits->log;
+        config.log_bytes = by_bits->log_bytes;
+        replay_alike(config, by_bits);
+        fake_result_delete(by_bits);
+        fake_result_delete(by_log);
+        config.model.log_room = 1 + seed % 5;
+        check_counted(&config, counters);
+    }
+    assert_true(counters[REC_COUNT_EXIT_PML] > 0);
+}
+
 static void console_input(void **state)
 {
     (void)state;
@@ -470,6 +499,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(short_of_memory),
         cmocka_unit_test(string_io_short_of_memory),
         cmocka_unit_test(console_input),
+        cmocka_unit_test(written_pages_by_log),
         cmocka_unit_test(in_threads),
         cmocka_unit_test(noisy_recordings),
         cmocka_unit_test(noise_does_what_it_says),

@@ -430,6 +430,58 @@ static void mode_run(void **state)
     free(tables);
 }
 
+/*
+ * Page-modification logging: each page once, in the order of the writes, downwards; a harvest finds the same
+ * as by D bits. A full log lets nothing in that would set a bit, and is left at index FFFFH.
+ */
+static void writes_logged(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t log[512], index = 511;
+    uint32_t written[PAGES], found[4] = {3, 5 | EPT_PAGE_DIRTY, 9 | EPT_PAGE_DIRTY, 700 | EPT_PAGE_DIRTY};
+
+    ept_log_writes(&f->view, written);
+    f->tlb.log = (struct faketlb_log){.page = log, .index = &index, .room = 512};
+    for (uint32_t gpn = 0; gpn < 700; gpn++)
+        ept_map(&f->view, gpn, hpa((uint64_t)(gpn + 16) * PAGE_SIZE), true);
+    ept_map(&f->view, 700, hpa(PAGE_SIZE), true);
+    invept_if_due(f);
+    go(f, 9, FAKETLB_WRITE);
+    go(f, 3, FAKETLB_READ);
+    go(f, 5, FAKETLB_READ);
+    go(f, 5, FAKETLB_WRITE);
+    go(f, 9, FAKETLB_WRITE);
+    assert_int_equal(index, 509);
+    assert_int_equal(log[511], 9 * PAGE_SIZE);
+    assert_int_equal(log[510], 5 * PAGE_SIZE);
+    ept_touch(&f->view, 700, true);
+    ept_touch(&f->view, 700, true);
+    ept_touch(&f->view, 3, false);
+    assert_int_equal(go(f, 700, FAKETLB_WRITE), FAKETLB_OK); /* D is set: nothing to log */
+    assert_int_equal(index, 509);
+    ept_note_written(&f->view, 9);
+    ept_note_written(&f->view, 5);
+    assert_int_equal(ept_harvest(&f->view, &f->out), 4);
+    assert_memory_equal(f->page, found, sizeof(found));
+    assert_int_equal(f->view.leaf[9] & (EPT_A | EPT_D), 0);
+    assert_true(f->view.needs_invept);
+    invept_if_due(f);
+    assert_int_equal(ept_harvest(&f->view, &f->out), 0); /* the log was emptied, too */
+
+    index = 511;
+    for (uint32_t gpn = 0; gpn < 512; gpn++)
+        assert_int_equal(go(f, gpn, FAKETLB_WRITE), FAKETLB_OK);
+    assert_int_equal(index, 0xffff);
+    assert_int_equal(log[0], 511 * PAGE_SIZE);
+    assert_int_equal(go(f, 512, FAKETLB_WRITE), FAKETLB_LOG_FULL);
+    assert_int_equal(go(f, 512, FAKETLB_READ), FAKETLB_LOG_FULL);
+    assert_int_equal(go(f, 511, FAKETLB_WRITE), FAKETLB_OK);
+    assert_int_equal(f->view.leaf[512] & (EPT_A | EPT_D), 0);
+    index = 511;
+    assert_int_equal(go(f, 512, FAKETLB_WRITE), FAKETLB_OK);
+    assert_int_equal(log[511], 512 * PAGE_SIZE);
+}
+
 /* The fake itself: bad entries are misconfigurations. */
 static void fake_sees_misconfigurations(void **state)
 {
@@ -455,6 +507,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(harvest_finds_and_clears, setup, teardown),
         cmocka_unit_test_setup_teardown(harvest_goes_on_when_full, setup, teardown),
         cmocka_unit_test_setup_teardown(touch_joins_the_sets, setup, teardown),
+        cmocka_unit_test_setup_teardown(writes_logged, setup, teardown),
         cmocka_unit_test_setup_teardown(omitted_invept_after_harvest_is_caught, setup, teardown),
         cmocka_unit_test_setup_teardown(omitted_invept_after_remap_is_caught, setup, teardown),
         cmocka_unit_test_setup_teardown(invept_when_due_suffices, setup, teardown),

@@ -186,6 +186,10 @@ static void optional_words(void **state)
     raw.secondary &= ~(BIT(32 + 17) | BIT(32 + 15));
     raw.secondary |= BIT(32 + 28);
     raw.ept_vpid &= ~BIT(41);
+    assert_false(compute(&raw, &policy, &c, &refusal)); /* asked for, PML has to be there */
+    assert_string_equal(refusal.name, "enable PML");
+    assert_int_equal(refusal.bit, 32 + 17);
+    policy.pml = false;
     assert_true(compute(&raw, &policy, &c, &refusal));
     assert_int_equal(c.word[VMX_WORD_SECONDARY] & (SECONDARY_VPID | SECONDARY_PML | SECONDARY_ENCLS_EXITING),
                      0);
