@@ -3,6 +3,7 @@
 #include "drivers/vdev/cpuid.h"
 #include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
+#include "hv/cpu/msr.h"
 #include "hv/cpu/trap.h"
 #include "hv/guestmem/walk.h"
 
@@ -152,6 +153,56 @@ enum access_result access_translate(struct vcpu *vcpu, uint64_t linear, uint32_t
     for (uint32_t i = 0; i < 2 && span->bytes[i]; i++)
         (void)mark_entries(vcpu, &page[i], write, true);
     return ACCESS_OK;
+}
+
+#define PTE_PRESENT 0x01u
+#define PTE_LARGE   0x80u
+#define PTE_ADDRESS UINT64_C(0x000ffffffffff000)
+#define PATH_BITS   10u /* of a path, for each level */
+
+/* A present entry of the table, the next from a random one on; 0: there is none. */
+static uint64_t present_entry(struct vcpu *vcpu, uint64_t table, uint32_t bytes, uint64_t from)
+{
+    uint32_t entries = PAGE_SIZE / bytes;
+    const uint8_t *page;
+
+    if (table >= vcpu->vm->memory_bytes)
+        return 0;
+    page = page_bytes(vcpu, (uint32_t)(table >> PAGE_SHIFT));
+    for (uint32_t i = 0; i < entries; i++) {
+        uint32_t at = (uint32_t)((from + i) % entries) * bytes;
+        if (page[at] & PTE_PRESENT)
+            return table + at;
+    }
+    return 0;
+}
+
+void access_walk_in_vain(struct vcpu *vcpu, uint64_t path)
+{
+    struct walk_paging paging;
+    struct walk_page walk = {0};
+    uint32_t bytes, levels;
+    uint64_t table;
+
+    paging_of(vcpu, &paging);
+    if (!(paging.cr0 & CR0_PG))
+        return;
+    bytes = paging.cr4 & CR4_PAE ? 8 : 4;
+    levels = paging.efer & EFER_LMA ? 4 : 2; /* those of PAE's PDPTEs have no A bits */
+    table = bytes == 8 && levels == 2 ? paging.pdpte[path & 3] : paging.cr3 | PTE_PRESENT;
+    for (; levels > 0 && (table & PTE_PRESENT); levels--, path >>= PATH_BITS) {
+        uint64_t entry = present_entry(vcpu, table & PTE_ADDRESS, bytes, path), value = 0;
+        if (!entry)
+            break;
+        walk.entry[walk.entries++] = entry;
+        view_note_table(&vcpu->view, (uint32_t)(entry >> PAGE_SHIFT));
+        (void)access_read_physical(vcpu, entry, &value, bytes);
+        if ((value & PTE_LARGE) && levels < 4)
+            break;
+        table = value;
+    }
+    if (mark_entries(vcpu, &walk, false, false))
+        (void)mark_entries(vcpu, &walk, false, true);
 }
 
 bool access_write(struct vcpu *vcpu, const struct access_span *span, const void *data)

@@ -36,6 +36,11 @@ enum access_result {
  */
 enum access_result access_translate(struct vcpu *vcpu, uint64_t linear, uint32_t bytes, bool write,
                                     struct access_span *span);
+/*
+ * Walks the guest's paging structures along a random path of present entries and sets their A bits, as a
+ * processor may on a mispredicted path. Without paging, or a private copy to be had, nothing happens.
+ */
+void access_walk_in_vain(struct vcpu *vcpu, uint64_t path);
 /* Copies to guest memory through the view, all or nothing; false: there is no private copy to be had. */
 bool access_write(struct vcpu *vcpu, const struct access_span *span, const void *data);
 

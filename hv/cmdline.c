@@ -306,6 +306,7 @@ static bool set_noise(struct hv_options *o, struct text t)
                  {"delay", NOISE_DELAY},
                  {"interrupt", NOISE_INTERRUPT},
                  {"token", NOISE_TOKEN},
+                 {"walk", NOISE_WALK},
                  {"all", NOISE_ALL}};
     const char *end = t.at + t.size;
     uint32_t noise = 0;

@@ -6,6 +6,7 @@
 #define DELAY_EVERY     8u
 #define DELAY_PAUSES    4096u
 #define TOKEN_EVERY     32u
+#define WALK_EVERY      2u /* and of these as many have a second one, and so on */
 #define INTERRUPT_EVERY 4u /* of them, one in as many comes at once */
 
 void noise_init(struct noise *noise, uint64_t seed, uint32_t vcpu, uint32_t kinds, uint32_t chaos)
@@ -46,6 +47,11 @@ uint64_t noise_length(struct noise *noise, uint64_t ticks)
     uint64_t spread = ticks * noise->chaos / 100;
 
     return spread ? ticks - spread + vrandom_next(&noise->random) % (2 * spread + 1) : ticks;
+}
+
+bool noise_walk(struct noise *noise, uint64_t *path)
+{
+    return on(noise, NOISE_WALK) && one_in(noise, WALK_EVERY, path);
 }
 
 bool noise_squash(struct noise *noise)

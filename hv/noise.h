@@ -14,7 +14,8 @@
 #define NOISE_DELAY     UINT32_C(0x02) /* finished chunks wait before they commit */
 #define NOISE_INTERRUPT UINT32_C(0x04) /* host interrupts in the middle of chunks */
 #define NOISE_TOKEN     UINT32_C(0x08) /* the commit token is taken without need */
-#define NOISE_ALL       UINT32_C(0x0f)
+#define NOISE_WALK      UINT32_C(0x10) /* page walks for nothing, as on mispredicted paths */
+#define NOISE_ALL       UINT32_C(0x1f)
 
 /* Of one vCPU. What is not turned on draws no numbers. */
 struct noise {
@@ -30,6 +31,8 @@ void noise_init(struct noise *noise, uint64_t seed, uint32_t vcpu, uint32_t kind
 uint64_t noise_late(struct noise *noise);
 /* The length of a chunk in place of `ticks`: up to chaos percent less or more. */
 uint64_t noise_length(struct noise *noise, uint64_t ticks);
+/* Whether the processor is to walk once more when the chunk has run, and which path. */
+bool noise_walk(struct noise *noise, uint64_t *path);
 /* Whether to throw the finished chunk away. */
 bool noise_squash(struct noise *noise);
 /* How many PAUSEs a finished chunk waits before it commits. */

@@ -402,6 +402,14 @@ static uint64_t ticks_spent(const struct vcpu *vcpu)
     return chunk_spent(vcpu) << vcpu->vmx.timer_shift;
 }
 
+static void walk_in_vain(struct vcpu *vcpu)
+{
+    uint64_t path;
+
+    while (noise_walk(&vcpu->noise, &path))
+        access_walk_in_vain(vcpu, path);
+}
+
 /* One chunk: recorded, or squashed. */
 static bool record_chunk(struct vcpu *vcpu)
 {
@@ -410,10 +418,13 @@ static bool record_chunk(struct vcpu *vcpu)
     chunk_snapshot(vcpu);
     set_time_base(vcpu);
     gather_events(vcpu);
-    if (chunk_start(vcpu) && !run_to_end(vcpu)) {
-        uint64_t spent = ticks_spent(vcpu);
-        chunk_squash(vcpu);
-        return end_before(vcpu, spent);
+    if (chunk_start(vcpu)) {
+        if (!run_to_end(vcpu)) {
+            uint64_t spent = ticks_spent(vcpu);
+            chunk_squash(vcpu);
+            return end_before(vcpu, spent);
+        }
+        walk_in_vain(vcpu);
     }
     digest = chunk_finish(vcpu);
     if (vcpu->view.accessed_full) {

@@ -2,57 +2,52 @@
 
 #include "replay/log_bytes.h"
 
-#define PRESENT   UINT64_C(1)
+#define PRESENT   UINT32_C(0x01)
+#define LARGE     UINT32_C(0x80)
 #define A_BIT     UINT64_C(0x20)
 #define A_HIGH    (A_BIT << 32) /* of the second 4-byte entry in a word */
 #define A_BITS    (A_BIT | A_HIGH)
-#define ADDRESS   UINT64_C(0x000ffffffffff000)
+#define ADDRESS   UINT32_C(0xfffff000)
 #define PAGE_RUNS (PAGE_SIZE / 4u / 2u) /* in a page at most */
 /* Of a page: number, count of runs, and each run's two numbers. */
 #define PAGE_BYTES_MAX (2u * LOG_VARINT_MAX + REC_ACCESSED_MAX + 4u)
 
-static bool leads_to_page(uint64_t entry, uint32_t pages)
+/* Of one half of a word. Small numbers are no entries, but for one of a large page at 0. */
+static bool is_entry(uint32_t half)
 {
-    uint64_t gpn = (entry & ADDRESS) >> PAGE_SHIFT;
-
-    return (entry & PRESENT) && gpn != 0 && gpn < pages;
+    return (half & PRESENT) && (half & (LARGE | ADDRESS));
 }
 
-uint64_t accessed_mask(uint64_t word, uint32_t pages)
+uint64_t accessed_mask(uint64_t word)
 {
-    uint64_t rest = word & ~A_BITS;
-    uint64_t mask = 0;
-
-    if (leads_to_page(rest, pages) || leads_to_page((uint32_t)rest, pages))
-        mask = A_BIT;
-    return leads_to_page(rest >> 32, pages) ? mask | A_HIGH : mask;
+    return (is_entry((uint32_t)word) ? A_BIT : 0) | (is_entry((uint32_t)(word >> 32)) ? A_HIGH : 0);
 }
 
 /* Nearly every word that differs does so in other bits as well. */
-static bool alone(uint64_t base, uint64_t word, uint32_t pages)
+static bool alone(uint64_t base, uint64_t word)
 {
     uint64_t differs = base ^ word;
 
-    return differs && !(differs & ~A_BITS) && !(differs & ~accessed_mask(word, pages));
+    return differs && !(differs & ~A_BITS) && !(differs & ~accessed_mask(word));
 }
 
-uint64_t accessed_plain(uint64_t base, uint64_t word, bool listed, uint32_t pages)
+uint64_t accessed_plain(uint64_t base, uint64_t word, bool listed)
 {
-    if (base == word || alone(base, word, pages))
+    if (base == word || alone(base, word))
         return base;
-    return listed ? word & ~accessed_mask(word, pages) : word;
+    return listed ? word & ~accessed_mask(word) : word;
 }
 
-uint32_t accessed_look(const uint64_t *base, const uint64_t *copy, uint32_t pages)
+uint32_t accessed_look(const uint64_t *base, const uint64_t *copy)
 {
     uint32_t found = 0;
 
     for (uint32_t i = 0; i < PAGE_WORDS; i++) {
         if (base[i] == copy[i])
             continue;
-        if (alone(base[i], copy[i], pages))
+        if (alone(base[i], copy[i]))
             found |= ACCESSED_ALONE;
-        else if (!(found & ACCESSED_STORED) && accessed_mask(copy[i], pages))
+        else if (!(found & ACCESSED_STORED) && accessed_mask(copy[i]))
             found |= ACCESSED_STORED;
     }
     return found;
@@ -67,40 +62,39 @@ static uint64_t expected_bits(uint64_t base, uint64_t word, uint64_t mask)
 /* ---- Writing ---- */
 
 /* The bits of a listed page that are not as expected. */
-static uint64_t surprise(uint64_t base, uint64_t word, uint32_t pages)
+static uint64_t surprise(uint64_t base, uint64_t word)
 {
     uint64_t mask;
 
     if (base == word)
         return 0;
-    mask = accessed_mask(word, pages);
+    mask = accessed_mask(word);
     return (word & mask) ^ expected_bits(base, word, mask);
 }
 
-static uint32_t entry_bytes_of(const uint64_t *base, const uint64_t *copy, uint32_t pages)
+static uint32_t entry_bytes_of(const uint64_t *base, const uint64_t *copy)
 {
     for (uint32_t i = 0; i < PAGE_WORDS; i++) {
-        if (surprise(base[i], copy[i], pages) & A_HIGH)
+        if (surprise(base[i], copy[i]) & A_HIGH)
             return 4;
     }
     return 8;
 }
 
-static bool entry_surprises(const uint64_t *base, const uint64_t *copy, uint32_t pages, uint32_t entry,
-                            uint32_t bytes)
+static bool entry_surprises(const uint64_t *base, const uint64_t *copy, uint32_t entry, uint32_t bytes)
 {
     uint32_t word = entry * bytes / 8;
     uint64_t bit = bytes == 4 && entry % 2 ? A_HIGH : A_BIT;
 
-    return surprise(base[word], copy[word], pages) & bit;
+    return surprise(base[word], copy[word]) & bit;
 }
 
 /*
  * The runs of such entries, at `p`, which has room for PAGE_BYTES_MAX; *count of them. NULL: they are more
  * than `most` runs, or than a record holds.
  */
-static uint8_t *put_runs(uint8_t *p, const uint64_t *base, const uint64_t *copy, uint32_t pages,
-                         uint32_t bytes, uint32_t most, uint32_t *count)
+static uint8_t *put_runs(uint8_t *p, const uint64_t *base, const uint64_t *copy, uint32_t bytes,
+                         uint32_t most, uint32_t *count)
 {
     const uint8_t *start = p;
     uint32_t entries = PAGE_SIZE / bytes, next = 0;
@@ -108,7 +102,7 @@ static uint8_t *put_runs(uint8_t *p, const uint64_t *base, const uint64_t *copy,
     *count = 0;
     for (uint32_t i = 0; i < entries; i++) {
         uint32_t first = i;
-        while (i < entries && entry_surprises(base, copy, pages, i, bytes))
+        while (i < entries && entry_surprises(base, copy, i, bytes))
             i++;
         if (i == first)
             continue;
@@ -122,11 +116,11 @@ static uint8_t *put_runs(uint8_t *p, const uint64_t *base, const uint64_t *copy,
 }
 
 bool accessed_append(struct accessed_list *list, uint32_t gpn, const uint64_t *base, const uint64_t *copy,
-                     uint32_t pages, uint32_t runs)
+                     uint32_t runs)
 {
-    uint32_t bytes = entry_bytes_of(base, copy, pages), count;
+    uint32_t bytes = entry_bytes_of(base, copy), count;
     uint8_t of_runs[PAGE_BYTES_MAX], head[2 * LOG_VARINT_MAX];
-    const uint8_t *end = put_runs(of_runs, base, copy, pages, bytes, runs, &count);
+    const uint8_t *end = put_runs(of_runs, base, copy, bytes, runs, &count);
     uint8_t *p = put_varint(head, 2 * (uint64_t)(gpn - list->next) + (bytes == 8));
 
     if (!end)
@@ -198,15 +192,15 @@ bool accessed_valid(const uint8_t *bytes, uint32_t length)
 
 /* ---- Replay ---- */
 
-static void turn(uint64_t *copy, uint32_t entry, uint32_t bytes, uint32_t pages)
+static void turn(uint64_t *copy, uint32_t entry, uint32_t bytes)
 {
     uint64_t *word = &copy[entry * bytes / 8];
     uint64_t bit = bytes == 4 && entry % 2 ? A_HIGH : A_BIT;
 
-    *word ^= bit & accessed_mask(*word, pages);
+    *word ^= bit & accessed_mask(*word);
 }
 
-void accessed_settle(const uint64_t *base, uint64_t *copy, const struct accessed_page *page, uint32_t pages)
+void accessed_settle(const uint64_t *base, uint64_t *copy, const struct accessed_page *page)
 {
     struct accessed_page runs;
     uint32_t next = 0, first, count;
@@ -214,15 +208,15 @@ void accessed_settle(const uint64_t *base, uint64_t *copy, const struct accessed
     for (uint32_t i = 0; i < PAGE_WORDS; i++) {
         if (base[i] == copy[i])
             continue;
-        if (alone(base[i], copy[i], pages))
+        if (alone(base[i], copy[i]))
             copy[i] = base[i];
         else if (page)
-            copy[i] |= accessed_mask(copy[i], pages);
+            copy[i] |= accessed_mask(copy[i]);
     }
     if (!page)
         return;
     for (runs = *page; accessed_run(&runs, &next, &first, &count);) {
         for (uint32_t i = first; i < first + count; i++)
-            turn(copy, i, page->entry_bytes, pages);
+            turn(copy, i, page->entry_bytes);
     }
 }

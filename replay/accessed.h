@@ -18,20 +18,19 @@
 
 /*
  * The A bits in `word` that a walk may set: of an 8-byte entry or of two 4-byte ones (SDM 3A 5.3 to 5.5) that
- * are present and lead to some page of a guest of `pages` pages but its first. Which, does not depend on
- * them.
+ * are present. Which bits, does not depend on them.
  */
-uint64_t accessed_mask(uint64_t word, uint32_t pages);
+uint64_t accessed_mask(uint64_t word);
 
 /* What the digest is to see of a word that was `base` and is `word`, on a listed page or another one. */
-uint64_t accessed_plain(uint64_t base, uint64_t word, bool listed, uint32_t pages);
+uint64_t accessed_plain(uint64_t base, uint64_t word, bool listed);
 
 /* What is on a page that was `base` and is `copy`. */
 #define ACCESSED_ALONE 1u /* words that differ in A bits alone: the page must be listed */
 #define ACCESSED_STORED                                                                                      \
     2u /* entries that differ in more than that: it must be if it is a paging structure                      \
         */
-uint32_t accessed_look(const uint64_t *base, const uint64_t *copy, uint32_t pages);
+uint32_t accessed_look(const uint64_t *base, const uint64_t *copy);
 
 /* The list of a chunk, as bytes of its record; see replay/FORMAT.md. Pages come in ascending order. */
 struct accessed_list {
@@ -45,7 +44,7 @@ struct accessed_list {
  * to be. False: there is no room, or there are more than `runs` runs of such bits; nothing is appended.
  */
 bool accessed_append(struct accessed_list *list, uint32_t gpn, const uint64_t *base, const uint64_t *copy,
-                     uint32_t pages, uint32_t runs);
+                     uint32_t runs);
 
 /* A list's page: its number and the bits that are not as expected, by entries of 4 or 8 bytes. */
 struct accessed_page {
@@ -69,6 +68,6 @@ bool accessed_run(struct accessed_page *page, uint32_t *next, uint32_t *first, u
  * Replay: gives `copy` the A bits that the recording had. `page`: the page as listed, or NULL where it is
  * not.
  */
-void accessed_settle(const uint64_t *base, uint64_t *copy, const struct accessed_page *page, uint32_t pages);
+void accessed_settle(const uint64_t *base, uint64_t *copy, const struct accessed_page *page);
 
 #endif

@@ -288,7 +288,7 @@ uint64_t view_plain_word(const struct view *view, uint32_t gpn, uint64_t base, u
 {
     struct accessed_page page;
 
-    return accessed_plain(base, word, find_listed(view, gpn, &page), view->order->pages);
+    return accessed_plain(base, word, find_listed(view, gpn, &page));
 }
 
 bool view_plainly_equal(const struct view *view, uint32_t gpn)
@@ -306,16 +306,16 @@ bool view_plainly_equal(const struct view *view, uint32_t gpn)
 static bool list_accessed(struct view *view, uint32_t gpn, const uint64_t *base, const uint64_t *copy)
 {
     struct view_page *page = &view->page[gpn];
-    uint32_t look = accessed_look(base, copy, view->order->pages);
+    uint32_t look = accessed_look(base, copy);
 
     if (look & ACCESSED_ALONE) {
-        if (!accessed_append(&view->accessed, gpn, base, copy, view->order->pages, PAGE_WORDS))
+        if (!accessed_append(&view->accessed, gpn, base, copy, PAGE_WORDS))
             view->accessed_full = true;
         return true;
     }
     if (!page->table || !(look & ACCESSED_STORED))
         return false;
-    page->table = accessed_append(&view->accessed, gpn, base, copy, view->order->pages, TABLE_RUNS);
+    page->table = accessed_append(&view->accessed, gpn, base, copy, TABLE_RUNS);
     return page->table;
 }
 
@@ -329,7 +329,7 @@ static uint64_t plain_digest(const struct view *view, uint32_t gpn, bool listed)
     struct changes changes = {0};
 
     for (uint32_t i = 0; i < PAGE_WORDS; i++) {
-        uint64_t word = accessed_plain(base[i], copy[i], listed, view->order->pages);
+        uint64_t word = accessed_plain(base[i], copy[i], listed);
         if (word != base[i])
             changes_add_word(&changes, word, i);
     }
@@ -348,8 +348,7 @@ static uint64_t change_digest(const struct view *view, uint32_t gpn, bool listed
     uint64_t digest = frame_change_digest(pool, page->frame, page->copy, ~(uint64_t)gpn, simd);
 
     *equal = !digest;
-    if (!*equal && (listed || accessed_look(frame_data(pool, page->frame), frame_data(pool, page->copy),
-                                            view->order->pages) &
+    if (!*equal && (listed || accessed_look(frame_data(pool, page->frame), frame_data(pool, page->copy)) &
                                   ACCESSED_ALONE))
         return plain_digest(view, gpn, listed);
     return digest;
@@ -365,8 +364,7 @@ static bool settle(struct view *view, uint32_t gpn)
     struct accessed_page listed;
     bool is_listed = find_listed(view, gpn, &listed);
 
-    accessed_settle(frame_data(pool, page->frame), frame_data(pool, page->copy), is_listed ? &listed : NULL,
-                    view->order->pages);
+    accessed_settle(frame_data(pool, page->frame), frame_data(pool, page->copy), is_listed ? &listed : NULL);
     return is_listed;
 }
 

@@ -13,25 +13,24 @@
 #include "test/unit/log_forge.h"
 #include "test/unit/log_random.h"
 
-#define PAGES  0x800u
 #define A      UINT64_C(0x20)
 #define A_HIGH (A << 32)
 
 static void what_an_entry_is(void **state)
 {
     (void)state;
-    assert_int_equal(accessed_mask(0, PAGES), 0);
-    assert_int_equal(accessed_mask(0x1002, PAGES), 0);                       /* not present */
-    assert_int_equal(accessed_mask(0x1003, PAGES), A);                       /* the bit is clear ... */
-    assert_int_equal(accessed_mask(0x1023, PAGES), A);                       /* ... or set */
-    assert_int_equal(accessed_mask(0x0023, PAGES), 0);                       /* page 0 */
-    assert_int_equal(accessed_mask(0x7ff027, PAGES), A);                     /* the last page */
-    assert_int_equal(accessed_mask(0x800027, PAGES), 0);                     /* none of the guest's */
-    assert_int_equal(accessed_mask(UINT64_C(0x8000000000001063), PAGES), A); /* XD */
-    assert_int_equal(accessed_mask(UINT64_C(0x0000100000001063), PAGES), A); /* as one of 4 bytes */
-    assert_int_equal(accessed_mask(UINT64_C(0x0000300200001003), PAGES), A);
-    assert_int_equal(accessed_mask(UINT64_C(0x0000300300001003), PAGES), A | A_HIGH);
-    assert_int_equal(accessed_mask(UINT64_C(0x0000302300001002), PAGES), A_HIGH);
+    assert_int_equal(accessed_mask(0), 0);
+    assert_int_equal(accessed_mask(0x1002), 0);                       /* not present */
+    assert_int_equal(accessed_mask(0x1003), A);                       /* the bit is clear ... */
+    assert_int_equal(accessed_mask(0x1023), A);                       /* ... or set */
+    assert_int_equal(accessed_mask(0x00a3), A);                       /* a large page */
+    assert_int_equal(accessed_mask(0x0023), 0);                       /* page 0 */
+    assert_int_equal(accessed_mask(0xfee00027), A);                   /* a device */
+    assert_int_equal(accessed_mask(UINT64_C(0x8000000000001063)), A); /* XD */
+    assert_int_equal(accessed_mask(UINT64_C(0x0000100000001063)), A); /* as one of 4 bytes */
+    assert_int_equal(accessed_mask(UINT64_C(0x0000300200001003)), A);
+    assert_int_equal(accessed_mask(UINT64_C(0x0000300300001003)), A | A_HIGH);
+    assert_int_equal(accessed_mask(UINT64_C(0x0000302300001002)), A_HIGH);
 }
 
 static void a_mask_does_not_depend_on_the_bits(void **state)
@@ -41,8 +40,8 @@ static void a_mask_does_not_depend_on_the_bits(void **state)
     (void)state;
     for (unsigned i = 0; i < 100000; i++) {
         uint64_t word = random_next(&random) & (random_next(&random) | UINT64_C(0x00ff30030fff3003));
-        assert_int_equal(accessed_mask(word, PAGES), accessed_mask(word ^ A, PAGES));
-        assert_int_equal(accessed_mask(word, PAGES), accessed_mask(word ^ A_HIGH, PAGES));
+        assert_int_equal(accessed_mask(word), accessed_mask(word ^ A));
+        assert_int_equal(accessed_mask(word), accessed_mask(word ^ A_HIGH));
     }
 }
 
@@ -50,15 +49,15 @@ static void what_the_digest_sees(void **state)
 {
     (void)state;
     for (unsigned listed = 0; listed < 2; listed++) {
-        assert_int_equal(accessed_plain(7, 7, listed, PAGES), 7);
-        assert_int_equal(accessed_plain(7, 7 ^ A, listed, PAGES), 7 ^ A); /* no entry */
-        assert_int_equal(accessed_plain(0x1003, 0x1023, listed, PAGES), 0x1003);
-        assert_int_equal(accessed_plain(0x1023, 0x1003, listed, PAGES), 0x1023);
-        assert_int_equal(accessed_plain(0x1003, 0x1043, listed, PAGES), 0x1043); /* D counts */
+        assert_int_equal(accessed_plain(7, 7, listed), 7);
+        assert_int_equal(accessed_plain(7, 7 ^ A, listed), 7 ^ A); /* no entry */
+        assert_int_equal(accessed_plain(0x1003, 0x1023, listed), 0x1003);
+        assert_int_equal(accessed_plain(0x1023, 0x1003, listed), 0x1023);
+        assert_int_equal(accessed_plain(0x1003, 0x1043, listed), 0x1043); /* D counts */
     }
-    assert_int_equal(accessed_plain(0x1003, 0x2023, false, PAGES), 0x2023);
-    assert_int_equal(accessed_plain(0x1003, 0x2023, true, PAGES), 0x2003);
-    assert_int_equal(accessed_plain(0x1003, 0x2022, true, PAGES), 0x2022);
+    assert_int_equal(accessed_plain(0x1003, 0x2023, false), 0x2023);
+    assert_int_equal(accessed_plain(0x1003, 0x2023, true), 0x2003);
+    assert_int_equal(accessed_plain(0x1003, 0x2022, true), 0x2022);
 }
 
 /* One page of a guest's paging structures: entries of 4 or 8 bytes, others, and data. */
@@ -70,11 +69,10 @@ static uint64_t random_word(uint64_t *random)
     case 1:
         return random_next(random);
     case 2:
-        return random_below(random, PAGES + 9) << 12 | random_below(random, 256) |
-               (random_below(random, PAGES + 9) << 12 | random_below(random, 256)) << 32;
+        return random_below(random, 0x800) << 12 | random_below(random, 256) |
+               (random_below(random, 0x800) << 12 | random_below(random, 256)) << 32;
     default:
-        return random_below(random, PAGES + 9) << 12 | random_below(random, 256) |
-               random_below(random, 2) << 63;
+        return random_below(random, 0x800) << 12 | random_below(random, 256) | random_below(random, 2) << 63;
     }
 }
 
@@ -90,7 +88,7 @@ static void random_walks(const uint64_t *base, uint64_t *copy, bool stored, uint
     uint64_t rate = 1 + random_below(random, 200);
 
     for (uint32_t i = 0; i < PAGE_WORDS; i++) {
-        uint64_t mask = accessed_mask(copy[i], PAGES);
+        uint64_t mask = accessed_mask(copy[i]);
         if (random_below(random, rate) == 0 && (stored || !((base[i] ^ copy[i]) & ~mask)))
             copy[i] = (copy[i] & ~mask) | (random_next(random) & mask);
     }
@@ -101,7 +99,7 @@ static uint64_t digest(const uint64_t *base, const uint64_t *copy, bool listed)
     struct changes changes = {0};
 
     for (uint32_t i = 0; i < PAGE_WORDS; i++) {
-        uint64_t plain = accessed_plain(base[i], copy[i], listed, PAGES);
+        uint64_t plain = accessed_plain(base[i], copy[i], listed);
         if (plain != base[i])
             changes_add_word(&changes, plain, i);
     }
@@ -119,7 +117,7 @@ static void check_page(uint64_t *random, bool stored)
     struct accessed_list list = {0};
     struct accessed_page page = {0};
     const uint8_t *at = list.bytes;
-    uint32_t gpn = (uint32_t)random_below(random, PAGES);
+    uint32_t gpn = (uint32_t)random_below(random, 0x800);
     bool listed;
 
     random_page(base, random);
@@ -129,9 +127,9 @@ static void check_page(uint64_t *random, bool stored)
     memcpy(replayed, recorded, sizeof base);
     random_walks(base, recorded, stored, random);
     random_walks(base, replayed, stored, random);
-    listed = stored || accessed_look(base, recorded, PAGES) & ACCESSED_ALONE;
+    listed = stored || accessed_look(base, recorded) & ACCESSED_ALONE;
     if (listed) {
-        if (!accessed_append(&list, gpn, base, recorded, PAGES, PAGE_WORDS)) {
+        if (!accessed_append(&list, gpn, base, recorded, PAGE_WORDS)) {
             assert_int_equal(list.used, 0);
             return;
         }
@@ -145,7 +143,7 @@ static void check_page(uint64_t *random, bool stored)
     replayed[7] ^= 0x40;
     assert_int_not_equal(digest(base, replayed, listed), digest(base, recorded, listed));
     replayed[7] ^= 0x40;
-    accessed_settle(base, replayed, listed ? &page : NULL, PAGES);
+    accessed_settle(base, replayed, listed ? &page : NULL);
     assert_memory_equal(replayed, recorded, sizeof base);
     assert_int_equal(digest(base, replayed, listed), digest(base, recorded, listed));
 }
@@ -177,7 +175,7 @@ static void lists_hold_many_pages(void **state)
         for (uint32_t i = 100; i < 300; i++)
             copy[i] |= A;
         before = list;
-    } while (accessed_append(&list, 50 * count, base, copy, PAGES, 2) && ++count);
+    } while (accessed_append(&list, 50 * count, base, copy, 2) && ++count);
     assert_memory_equal(&before, &list, sizeof list);
     assert_in_range(count, 12, 20);
     for (uint32_t i = 0; i < count; i++) {
@@ -195,7 +193,7 @@ static void lists_hold_many_pages(void **state)
     }
     /* A page with more runs than asked for. */
     list = (struct accessed_list){0};
-    assert_false(accessed_append(&list, 1, base, copy, PAGES, 1));
+    assert_false(accessed_append(&list, 1, base, copy, 1));
     assert_int_equal(list.used, 0);
 }
 
@@ -219,7 +217,7 @@ static void random_bytes_do_no_harm(void **state)
             continue;
         while (accessed_next(&at, bytes + length, &page)) {
             random_page(copy, &random);
-            accessed_settle(base, copy, &page, PAGES);
+            accessed_settle(base, copy, &page);
             good++;
         }
         assert_ptr_equal(at, bytes + length);

@@ -85,6 +85,8 @@ static void test_all_words(void **state)
     assert_int_equal(o.noise, 0);
     good("noise=squash,token");
     assert_int_equal(o.noise, NOISE_SQUASH | NOISE_TOKEN);
+    good("noise=walk");
+    assert_int_equal(o.noise, NOISE_WALK);
     good("noise=delay,interrupt");
     assert_int_equal(o.noise, NOISE_DELAY | NOISE_INTERRUPT);
     good("noise=all");

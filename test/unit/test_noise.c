@@ -23,6 +23,7 @@ static struct noise noise_of(uint64_t seed, uint32_t vcpu, uint32_t kinds, uint3
 static void silence(void **state)
 {
     struct noise noise = noise_of(5, 1, 0, 0), before = noise;
+    uint64_t path;
 
     (void)state;
     assert_int_equal(noise_late(&noise), 0);
@@ -30,6 +31,7 @@ static void silence(void **state)
     assert_false(noise_squash(&noise));
     assert_int_equal(noise_delay(&noise), 0);
     assert_false(noise_token(&noise));
+    assert_false(noise_walk(&noise, &path));
     assert_true(noise_interrupt(&noise, 1000) == NOISE_NO_INTERRUPT);
     assert_memory_equal(&noise, &before, sizeof(noise));
 }
@@ -41,11 +43,13 @@ static void kinds_are_apart(void **state)
     for (uint32_t kind = 1; kind & NOISE_ALL; kind <<= 1) {
         struct noise noise = noise_of(6, 0, kind, 0);
         uint32_t seen = 0;
+        uint64_t path;
 
         for (uint32_t i = 0; i < 1000; i++) {
             seen |= noise_squash(&noise) ? NOISE_SQUASH : 0;
             seen |= noise_delay(&noise) ? NOISE_DELAY : 0;
             seen |= noise_token(&noise) ? NOISE_TOKEN : 0;
+            seen |= noise_walk(&noise, &path) ? NOISE_WALK : 0;
             seen |= noise_interrupt(&noise, 500) != NOISE_NO_INTERRUPT ? NOISE_INTERRUPT : 0;
             assert_int_equal(noise_length(&noise, 77), 77);
             assert_int_equal(noise_late(&noise), 0);
