@@ -136,3 +136,9 @@ start_fake commits=100
 expect 1 $RETRO collect --append "tcp:127.0.0.1:$port" -o "$T/a.log.zst"
 said err 'decompress it to go on'
 [ ! -e "$T/b.zst" ] && [ ! -e "$T/b.log" ]
+
+# Only what compresses has a level.
+expect 0 $RETRO compress --help
+said out '--level=N .*1 to 19'
+expect 1 $RETRO decompress --level 5 -o "$T/level" "$T/none.zst"
+said err "unrecognized option '--level'"

@@ -43,3 +43,15 @@ expect 0 $RETRO dump --from 10 --to 19 "$T/a.log"
 [ "$(grep -c '^ ' "$T/out")" = 10 ]
 expect 0 $RETRO console "$T/a.log"
 [ "$(cat "$T/out")" = "$(printf 'guest: hello\nguest: counters 123 456\nguest: done')" ]
+
+# What is asked for and is not there.
+expect 1 $RETRO dump --from 20 --to 19 "$T/a.log"
+said err '--from is behind --to'
+expect 1 $RETRO dump --vcpu 2 "$T/a.log"
+said err 'has 2 vCPUs: none of them is vCPU 2'
+for look in info verify stats dump console; do
+    expect 3 $RETRO $look README.md
+    said err 'no block begins here at offset 0: this is no log of Retrovisor'
+done
+expect 0 $RETRO --version
+said out '^retro: log format [0-9]+\.[0-9]+, replay semantics [0-9]+$'

@@ -22,6 +22,17 @@ said out 'guest.elf=guest counters 1000 x=y$'
 cp "$home/arguments" "$T/out"
 said out '^bochs --iso .* --cpus 4 .*--serial client:[0-9]+ .*--ips 5000000'
 
+# An unknown emulator is the command line's fault, not a crash.
+expect 1 retro record --emulator vmware -o "$T/never.log"
+said err "'vmware' is none of bochs, qemu and qemu-uefi"
+expect 1 retro record --chunk 0 -o "$T/never.log"
+said err "'0' is not a number of TSC ticks"
+[ ! -e "$T/never.log" ]
+# A log that is there is overwritten.
+cp "$T/a.log" "$T/twice.log"
+expect 0 retro record -o "$T/twice.log"
+cmp "$T/want.log" "$T/twice.log"
+
 # Replay: what the log says, and what the report says.
 FAKE_WORDS="report=1"
 expect 0 retro replay "$T/a.log"

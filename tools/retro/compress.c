@@ -43,10 +43,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_option options[] = {
-    {"output", 'o', "FILE", 0, "Where it goes (LOG with .zst, or without it)", 0},
+static const struct argp_option compress_options[] = {
+    {"output", 'o', "FILE", 0, "Where it goes (LOG.zst)", 0},
     {"force", OPTION_FORCE, NULL, 0, "Overwrite a file that is there", 0},
     {"level", 'l', "N", 0, "Of compression, 1 to 19 (12)", 0},
+    {0},
+};
+
+static const struct argp_option decompress_options[] = {
+    {"output", 'o', "FILE", 0, "Where it goes (the name without .zst)", 0},
+    {"force", OPTION_FORCE, NULL, 0, "Overwrite a file that is there", 0},
     {0},
 };
 
@@ -144,7 +150,7 @@ static int decompress(const struct compress_args *args, const struct buffer *in,
 int command_compress(int argc, char **argv)
 {
     static const struct argp argp = {
-        .options = options,
+        .options = compress_options,
         .parser = parse,
         .args_doc = "LOG",
         .doc = "Compresses a log by zstd. Every command that reads logs reads such ones as well.",
@@ -172,14 +178,14 @@ static char *plain_name(const char *path)
 int command_decompress(int argc, char **argv)
 {
     static const struct argp argp = {
-        .options = options,
+        .options = decompress_options,
         .parser = parse,
         .args_doc = "LOG.zst",
         .doc =
             "Expands a compressed log: for boot modules, and for collect --append. Of one that was cut off "
             "or damaged comes what its whole frames before that hold, but not over a file that is there.",
     };
-    struct compress_args args = {.level = ZLOG_LEVEL};
+    struct compress_args args = {0};
 
     if (argp_parse(&argp, argc, argv, 0, NULL, &args))
         return RETRO_USAGE;

@@ -45,6 +45,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "--vcpu: '%s' is not a number from 0 to %u", arg, MAX_VCPUS - 1);
         args->vcpu = (int)number;
         return 0;
+    case ARGP_KEY_END:
+        if (args->from > args->to)
+            argp_error(state, "--from is behind --to");
+        return 0;
     default:
         return parse_log_argument(key, arg, state, &args->path);
     }
@@ -424,6 +428,9 @@ int command_dump(int argc, char **argv)
         enum log_status status = logmap_walk(&m, &r, dump_block, &args);
         fflush(stdout);
         code = logmap_report(&m, args.path, &r, status);
+        if (code == RETRO_OK && args.vcpu >= (int)r.header.vcpus)
+            code = fail(RETRO_USAGE, "%s has %" PRIu32 " vCPUs: none of them is vCPU %d", args.path,
+                        r.header.vcpus, args.vcpu);
     }
     logmap_close(&m);
     symbols_close(&args.symbols);

@@ -173,8 +173,9 @@ int logmap_report(const struct logmap *m, const char *path, const struct log_rea
         return fail(RETRO_DAMAGED, "%s: %s (type 0x%04x) at offset %llu", path, log_error_text(r->error),
                     r->bad_type, offset);
     if (status == LOG_ERROR)
-        return fail(RETRO_DAMAGED, "%s: %s at offset %llu", path, log_error_text(r->error),
-                    (unsigned long long)m->bad_at);
+        return fail(RETRO_DAMAGED, "%s: %s at offset %llu%s", path, log_error_text(r->error),
+                    (unsigned long long)m->bad_at,
+                    r->error == LOG_ERROR_MAGIC && !offset ? ": this is no log of Retrovisor" : "");
     return fail(RETRO_INCOMPLETE, "%s was cut off: usable are %llu of its %zu bytes, up to commit %llu", path,
                 offset, m->size, (unsigned long long)r->next - 1);
 }

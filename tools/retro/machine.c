@@ -34,6 +34,12 @@ enum { MACHINE_OWN_MIB = 64, SCRIPT_GRACE = 30, FOREVER = 10000000 };
 /* How long the emulator may take to end by itself once the hypervisor has told its result. */
 static const double END_GRACE = 5.0;
 
+/* Those of tools/emulate. */
+static bool is_emulator(const char *name)
+{
+    return strcmp(name, "bochs") == 0 || strcmp(name, "qemu") == 0 || strcmp(name, "qemu-uefi") == 0;
+}
+
 static error_t parse_common(int key, char *arg, struct argp_state *state)
 {
     struct machine_options *o = state->input;
@@ -50,6 +56,8 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
         o->words = arg;
         return 0;
     case 'e':
+        if (!is_emulator(arg))
+            argp_error(state, "--emulator: '%s' is none of bochs, qemu and qemu-uefi", arg);
         o->emulator = arg;
         return 0;
     case OPTION_IPS:
@@ -95,7 +103,7 @@ static const struct argp_option common_options[] = {
     {"guest", 'g', "FILE", 0, "The guest's image: a multiboot2 ELF file, or a Linux bzImage", 0},
     {"initrd", OPTION_INITRD, "FILE", 0, "Linux: the initramfs", 0},
     {"hv", OPTION_HV, "WORDS", 0, "Further words for the hypervisor's command line", 0},
-    {"emulator", 'e', "NAME", 0, "Emulator, as tools/emulate knows it (bochs)", 0},
+    {"emulator", 'e', "NAME", 0, "Emulator: bochs (the default), qemu, qemu-uefi; only bochs has VT-x", 0},
     {"ips", OPTION_IPS, "N", 0, "Emulated instructions per emulated second", 0},
     {"machine-mem", OPTION_MACHINE_MEM, "SIZE", 0, "Memory of the emulated machine (fits the guest)", 0},
     {"timeout", 't', "SECONDS", 0, "Give up after this time; 0 for never (600)", 0},
@@ -129,7 +137,7 @@ static error_t parse_guest(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_CHUNK:
         if (!parse_number(arg, 1, UINT32_MAX, &o->chunk))
-            argp_error(state, "--chunk: '%s' is not a number of timer ticks", arg);
+            argp_error(state, "--chunk: '%s' is not a number of TSC ticks", arg);
         o->has_chunk = true;
         return 0;
     case OPTION_SEED:

@@ -1,4 +1,5 @@
 /* retro: finds the sub-command and hands over. */
+#include "replay/log_format.h"
 #include "tools/retro/retro.h"
 #include "tools/retro/util.h"
 
@@ -90,6 +91,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
     (void)arg;
     switch (key) {
+    case 'V':
+        printf("retro: log format %u.%u, replay semantics %u\n", LOG_VERSION_MAJOR, LOG_VERSION_MINOR,
+               REC_REPLAY_SEMANTICS);
+        exit(RETRO_OK);
     case ARGP_KEY_ARG:
         args->first = state->next - 1;
         state->next = state->argc;
@@ -104,7 +109,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 int main(int argc, char **argv)
 {
+    static const struct argp_option options[] = {
+        {"version", 'V', NULL, 0, "Say which logs this version makes and replays", 0},
+        {0},
+    };
     static const struct argp argp = {
+        .options = options,
         .parser = parse,
         .args_doc = "COMMAND [OPTION...]",
         .doc = "Record and replay of multi-core guests: the host side of Retrovisor.\v ",

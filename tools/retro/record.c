@@ -52,7 +52,8 @@ static const struct argp_child children[] = {
 
 static int parse_args(struct record_args *args, int argc, char **argv)
 {
-    static const struct argp_option output[] = {{"output", 'o', "LOG", 0, "Where the log goes", 0}, {0}};
+    static const struct argp_option output[] = {
+        {"output", 'o', "LOG", 0, "Where the log goes, in place of what is there", 0}, {0}};
     const struct argp record = {
         .options = output,
         .parser = parse,
