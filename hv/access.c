@@ -231,3 +231,12 @@ enum insn_mode access_insn_mode(struct vcpu *vcpu)
     vmx_get_segment(&vcpu->vmx, SEGMENT_CS, &cs);
     return cs.access & VMX_ACCESS_DB ? INSN_MODE_32 : INSN_MODE_16;
 }
+
+bool access_at_rep(struct vcpu *vcpu)
+{
+    uint8_t bytes[INSN_MAX_BYTES];
+    size_t count = access_fetch(vcpu, bytes);
+    struct insn_rep rep;
+
+    return insn_rep_string(bytes, count, access_insn_mode(vcpu), &rep);
+}

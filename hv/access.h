@@ -14,6 +14,9 @@ bool access_read_physical(void *vcpu, uint64_t address, void *buffer, size_t byt
 /* The instruction bytes at CS:RIP, as many as are mapped, INSN_MAX_BYTES at most. */
 size_t access_fetch(struct vcpu *vcpu, uint8_t bytes[INSN_MAX_BYTES]);
 
+/* Whether the instruction at CS:RIP is a string instruction with a REP prefix. */
+bool access_at_rep(struct vcpu *vcpu);
+
 /* The code segment's kind, for the decoders. */
 enum insn_mode access_insn_mode(struct vcpu *vcpu);
 

@@ -231,13 +231,28 @@ static void invalidate(struct vcpu *vcpu)
     vcpu->counters[REC_COUNT_INVEPT]++;
 }
 
-static enum chunk_stop stop_of(enum exit_step step)
+static bool resume_flag(struct vcpu *vcpu)
+{
+    return (vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF) != 0;
+}
+
+/*
+ * Whether a breakpoint of the guest's on the instruction at RIP would fire again in the middle of a REP: what
+ * is not delivered as an event does not show that some iterations are done (SDM 3C 28.3.3; 3B 18.3.1.1).
+ */
+static bool is_unclear(struct vcpu *vcpu)
+{
+    return vcpu->vm->mode != VM_RUN && vmx_debug_here(&vcpu->vmx) && !resume_flag(vcpu) &&
+           access_at_rep(vcpu);
+}
+
+static enum chunk_stop stop_of(struct vcpu *vcpu, enum exit_step step)
 {
     switch (step) {
     case EXIT_ENDED:
         return CHUNK_ENDED;
     case EXIT_TIMER:
-        return CHUNK_TIMER;
+        return is_unclear(vcpu) ? CHUNK_UNCLEAR : CHUNK_TIMER;
     case EXIT_BREAKPOINT:
         return CHUNK_BREAKPOINT;
     default:
@@ -292,6 +307,19 @@ bool chunk_store_input(struct vcpu *vcpu)
     return true;
 }
 
+/* After a step of one iteration, the REP's own breakpoint has fired. */
+static bool stepped_to_breakpoint(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = &vcpu->vmx;
+
+    if (!vmx->stepping)
+        return false;
+    if (vmx->stepped && vmx->step_forged && vmx->raw.rip == vmx->step_rip && vmx_debug_here(vmx) &&
+        access_at_rep(vcpu))
+        vmx_resume_flag(vmx, true);
+    return vmx_breakpoint_stepped(vmx);
+}
+
 enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
 {
     struct vmx_exit exit;
@@ -312,9 +340,11 @@ enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
         phase_enter(vcpu, REC_COUNT_TICKS_EXITS);
         step = exit_handle(vcpu, &exit);
         if (step != EXIT_RESUME)
-            return stop_of(step);
+            return stop_of(vcpu, step);
         if (counted(vcpu))
-            return CHUNK_COUNTED;
+            return is_unclear(vcpu) ? CHUNK_UNCLEAR : CHUNK_COUNTED;
+        if (stepped_to_breakpoint(vcpu))
+            return CHUNK_BREAKPOINT;
     }
     return CHUNK_STOPPED;
 }

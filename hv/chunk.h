@@ -16,9 +16,11 @@ void chunk_snapshot(struct vcpu *vcpu);
 bool chunk_start(struct vcpu *vcpu);
 
 enum chunk_stop {
-    CHUNK_ENDED,      /* by an exit of its own: vcpu->end and vcpu->act */
-    CHUNK_TIMER,      /* the ticks given ran out */
-    CHUNK_COUNTED,    /* replay: the armed count of branches was reached */
+    CHUNK_ENDED,   /* by an exit of its own: vcpu->end and vcpu->act */
+    CHUNK_TIMER,   /* the ticks given ran out */
+    CHUNK_COUNTED, /* replay: the armed count of branches was reached */
+    CHUNK_UNCLEAR, /* either, at a REP that may or may not have begun, with a breakpoint of the guest's on it
+                    */
     CHUNK_BREAKPOINT, /* the armed breakpoint was reached */
     CHUNK_INJECT,     /* replay: an event would be injected at the armed breakpoint or the recorded end */
     CHUNK_NO_PAGE,    /* no private copy for a write: the chunk cannot go on */

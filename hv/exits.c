@@ -6,6 +6,7 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"
 #include "hv/exit_cr.h"
+#include "hv/exit_dr.h"
 #include "hv/exit_table.h"
 
 #include <stdarg.h>
@@ -77,12 +78,12 @@ static bool event_set(struct vcpu *vcpu)
 /*
  * An event between two iterations of a REP pushes RF = 1 (SDM 3B 18.3.1.1), and the handler's IRET would then
  * carry the guest past the breakpoint that looks for a place in the rest of the REP. RF that was set to pass
- * a breakpoint must not be pushed either. It has no other meaning to a guest, whose own breakpoints are
- * virtual: so no event that is injected pushes it.
+ * a breakpoint must not be pushed either. To the guest RF means something only where a breakpoint of its own
+ * is, and there it is the guest's: anywhere else no event that is injected pushes it.
  */
 static void clear_resume_flag(struct vcpu *vcpu)
 {
-    if (vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF)
+    if ((vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF) && !vmx_debug_here(&vcpu->vmx))
         vmx_resume_flag(&vcpu->vmx, false);
 }
 
@@ -189,43 +190,6 @@ static enum exit_step handle_xsetbv(struct vcpu *vcpu, const struct vmx_exit *ex
         return general_protection(vcpu);
     vcpu->state->xcr0 = exit->msr.value;
     xsetbv(0, exit->msr.value);
-    return skip(vcpu);
-}
-
-/* Debug registers (SDM 3B 18.2): bits that software can change, and those that read as 1. */
-#define DR6_WRITABLE UINT64_C(0xe00f)
-#define DR6_ONES     UINT64_C(0xffff0ff0)
-#define DR7_WRITABLE UINT64_C(0xffff2bff)
-#define DR7_ONES     UINT64_C(0x400)
-#define DR6_BD       UINT64_C(0x2000)
-#define DR7_GD       UINT64_C(0x2000)
-
-static enum exit_step handle_dr(struct vcpu *vcpu, const struct vmx_exit *exit)
-{
-    static const uint8_t index[] = {GUEST_DR0, GUEST_DR1, GUEST_DR2, GUEST_DR3,
-                                    GUEST_DR6, GUEST_DR7, GUEST_DR6, GUEST_DR7};
-    uint64_t *dr = &vcpu->vmx.dr[index[exit->dr.dr & 7]];
-
-    /* General detect: a fault before the access, and off in its handler (SDM 3B 18.2.4, 18.3.1.3). */
-    if (vcpu->vmx.dr[GUEST_DR7] & DR7_GD) {
-        vcpu->vmx.dr[GUEST_DR6] |= DR6_BD;
-        vcpu->vmx.dr[GUEST_DR7] &= ~DR7_GD;
-        vmx_inject_exception(&vcpu->vmx, VECTOR_DB, 0);
-        vmx_resume_flag(&vcpu->vmx, true);
-        return EXIT_RESUME;
-    }
-    if (exit->dr.from) {
-        vmx_set_gpr(&vcpu->vmx, exit->dr.gpr, *dr);
-    } else {
-        uint64_t value = vcpu->vmx.gpr[exit->dr.gpr];
-        if (exit->dr.dr >= 4 && value >> 32)
-            return general_protection(vcpu);
-        *dr = value;
-        if (index[exit->dr.dr & 7] == GUEST_DR6)
-            *dr = (value & DR6_WRITABLE) | DR6_ONES;
-        else if (index[exit->dr.dr & 7] == GUEST_DR7)
-            *dr = (value & DR7_WRITABLE) | DR7_ONES;
-    }
     return skip(vcpu);
 }
 
@@ -360,6 +324,7 @@ static enum exit_step handle_io(struct vcpu *vcpu, const struct vmx_exit *exit)
         vcpu->completion.gpr = GPR_RAX;
         vcpu->completion.gpr_mask = exit->io.size == 4 ? UINT64_MAX : masks[exit->io.size & 7];
     }
+    vmx_debug_port(&vcpu->vmx, exit->io.port, exit->io.size);
     return EXIT_ENDED;
 }
 
@@ -382,7 +347,7 @@ static enum exit_step handle_ept_violation(struct vcpu *vcpu, const struct vmx_e
                                : exit->ept.fetch   ? "code"
                                                    : "stack or descriptor table",
                                (unsigned long long)exit->ept.gpa.raw);
-        return mmio_access(vcpu, exit->ept.gpa.raw);
+        return mmio_access(vcpu, exit);
     }
     HV_CHECK(vcpu->vm->mode != VM_RUN);
     vmx_reinject(&vcpu->vmx);
@@ -530,7 +495,7 @@ enum exit_step exit_handle(struct vcpu *vcpu, const struct vmx_exit *exit)
     case EXIT_HANDLE_CR:
         return exit_cr_access(vcpu, exit);
     case EXIT_HANDLE_DR:
-        return handle_dr(vcpu, exit);
+        return exit_dr_access(vcpu, exit);
     case EXIT_HANDLE_IO:
         return handle_io(vcpu, exit);
     case EXIT_HANDLE_RDMSR:

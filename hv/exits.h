@@ -27,8 +27,8 @@ enum exit_step exit_apic_write(struct vcpu *vcpu, uint32_t reg, uint64_t value, 
 /* INS and OUTS (hv/string_io.c). */
 enum exit_step exit_string_io(struct vcpu *vcpu, const struct vmx_exit *exit);
 
-/* A memory access outside guest memory: the APIC page, or nothing (hv/mmio.c). */
-enum exit_step mmio_access(struct vcpu *vcpu, uint64_t address);
+/* An EPT violation outside guest memory: the APIC page, or nothing (hv/mmio.c). */
+enum exit_step mmio_access(struct vcpu *vcpu, const struct vmx_exit *exit);
 
 /*
  * Before each entry: sets what the guest is to be given, or asks for a window.

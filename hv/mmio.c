@@ -175,8 +175,9 @@ static enum exit_step ioapic_access(struct vcpu *vcpu, uint64_t address, const s
     return EXIT_ENDED;
 }
 
-enum exit_step mmio_access(struct vcpu *vcpu, uint64_t address)
+enum exit_step mmio_access(struct vcpu *vcpu, const struct vmx_exit *exit)
 {
+    uint64_t address = exit->ept.gpa.raw;
     uint8_t bytes[INSN_MAX_BYTES];
     size_t count = access_fetch(vcpu, bytes);
     struct insn_mem insn;
@@ -186,6 +187,9 @@ enum exit_step mmio_access(struct vcpu *vcpu, uint64_t address)
         return exit_refuse(vcpu, "device memory at %#llx: instruction %02x %02x %02x at %#llx not supported",
                            (unsigned long long)address, bytes[0], bytes[1], bytes[2],
                            (unsigned long long)vmx_get_linear_rip(&vcpu->vmx));
+    if (exit->ept.gla_valid)
+        vmx_debug_access(&vcpu->vmx, exit->ept.gla.raw, insn.size,
+                         insn.kind == INSN_STORE || insn.kind == INSN_XCHG || insn.kind == INSN_RMW);
     if ((address & ~PAGE_MASK) == VPLAT_IOAPIC && insn.size == 4)
         return ioapic_access(vcpu, address, &insn);
     if (insn.kind == INSN_LOAD)

@@ -162,7 +162,7 @@ static enum position_result rep_run(struct vcpu *vcpu, const struct insn_rep *re
     enum chunk_stop stop;
 
     vmx_set_gpr(&vcpu->vmx, GPR_RCX, rep_counter(rcx, count, mask));
-    vmx_breakpoint_arm(&vcpu->vmx, linear + rep->length);
+    vmx_breakpoint_arm(&vcpu->vmx, linear + rep->length, false);
     vmx_resume_flag(&vcpu->vmx, false);
     stop = chunk_run(vcpu, POSITION_SLACK);
     vmx_breakpoint_disarm(&vcpu->vmx);
@@ -197,6 +197,15 @@ static enum position_result compare_here(struct vcpu *vcpu)
     return POSITION_MISSED;
 }
 
+/*
+ * While the guest has breakpoints of its own: a REP whose accesses may match one must run with its own RCX,
+ * and the timer must not stop in a REP that has one. Then the place is looked for in single steps.
+ */
+static bool steps_through_rep(const struct vcpu *vcpu)
+{
+    return (vcpu->expected->flags & REC_F_REP) && vmx_debug_any_used(&vcpu->vmx);
+}
+
 static enum position_result compare_rep(struct vcpu *vcpu)
 {
     uint64_t here = vmx_get_linear_rip(&vcpu->vmx), mask, left, count;
@@ -204,7 +213,9 @@ static enum position_result compare_rep(struct vcpu *vcpu)
     enum position_result result;
     struct insn_rep rep;
 
-    if (!insn_rep_string(bytes, access_fetch(vcpu, bytes), access_insn_mode(vcpu), &rep))
+    /* It is never cut at a REP with a breakpoint of the guest's own. */
+    if (vmx_debug_here(&vcpu->vmx) ||
+        !insn_rep_string(bytes, access_fetch(vcpu, bytes), access_insn_mode(vcpu), &rep))
         return POSITION_MISSED;
     mask = width_mask(rep.addr_size);
     left = vcpu->expected->position.rcx & mask;
@@ -215,8 +226,8 @@ static enum position_result compare_rep(struct vcpu *vcpu)
         /* Each iteration of these ends a chunk. */
         if (rep.string == INSN_INS || rep.string == INSN_OUTS)
             return POSITION_MISSED;
-        /* An event that is due here comes before the next iteration; a single step after it. */
-        if (vcpu_would_inject(vcpu) || (vmx_get_rflags(&vcpu->vmx) & RFLAGS_TF) ||
+        /* An event that is due here comes before the next iteration; a debug trap after it. */
+        if (vcpu_would_inject(vcpu) || (vmx_get_rflags(&vcpu->vmx) & RFLAGS_TF) || steps_through_rep(vcpu) ||
             !rep_may_lead_there(vcpu, &rep, count))
             return POSITION_MISSED;
         /* After the first iteration a shadow ends, and an event may be due then. */
@@ -307,12 +318,33 @@ static enum chunk_stop approach(struct vcpu *vcpu)
     return approach_by_time(vcpu);
 }
 
-/* How long to run on: in a REP, where no breakpoint may fire, the timer has to stop now and then. */
+/*
+ * How long to run on: in a REP, where no breakpoint may fire, the timer has to stop now and then. Not at the
+ * same places in each guess, as they may be such where it is unclear how to go on.
+ */
 static uint32_t stretch(const struct vcpu *vcpu, uint64_t bound)
 {
     uint64_t left = MIN(bound - chunk_spent(vcpu), UINT32_MAX);
 
-    return (uint32_t)(vcpu->expected->flags & REC_F_REP ? MIN(left, 2 * (uint64_t)vcpu->vm->rep_step) : left);
+    if (!(vcpu->expected->flags & REC_F_REP) || steps_through_rep(vcpu))
+        return (uint32_t)left;
+    return (uint32_t)MIN(left, 2 * (uint64_t)vcpu->vm->rep_step + vcpu->guesses);
+}
+
+/*
+ * Goes on from the breakpoint. Where the guest has one of its own on the same instruction, that is due now;
+ * RF says whether it has fired.
+ */
+static void pass_breakpoint(struct vcpu *vcpu)
+{
+    uint64_t guests = vmx_debug_here(&vcpu->vmx);
+
+    if (vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF)
+        return;
+    if (guests)
+        vmx_debug_raise(&vcpu->vmx, guests);
+    else
+        vmx_resume_flag(&vcpu->vmx, true);
 }
 
 static enum position_result search(struct vcpu *vcpu)
@@ -327,10 +359,10 @@ static enum position_result search(struct vcpu *vcpu)
             return result;
         vcpu->passed = true;
         if (vmx_get_linear_rip(&vcpu->vmx) == position->rip && stop == CHUNK_BREAKPOINT)
-            vmx_resume_flag(&vcpu->vmx, true);
+            pass_breakpoint(vcpu);
         if (chunk_spent(vcpu) >= bound || (by_count(vcpu) && vmx_pmu_count(&vcpu->vmx) > position->branches))
             return POSITION_MISSED;
-        vmx_breakpoint_arm(&vcpu->vmx, position->rip);
+        vmx_breakpoint_arm(&vcpu->vmx, position->rip, steps_through_rep(vcpu));
         stop = chunk_run(vcpu, stretch(vcpu, bound));
         vmx_breakpoint_disarm(&vcpu->vmx);
         if (stop == CHUNK_BREAKPOINT)

@@ -15,6 +15,8 @@
 
 /* Preemption timer ticks that a chunk may run past its recorded duration while it is looked for. */
 #define POSITION_SLACK 200000u
+/* How far apart the stops of different guesses are, where only the timer stops the chunk. */
+#define POSITION_STAGGER 7919u
 
 /*
  * A REP that a fault's handler returned to begins with RF set, so no breakpoint fires on it: a place in its

@@ -109,11 +109,8 @@ static uint32_t choose_length(struct vcpu *vcpu)
 static void note_position(struct vcpu *vcpu)
 {
     struct rec_position *position = &vcpu->position;
-    uint8_t bytes[INSN_MAX_BYTES];
-    size_t count = access_fetch(vcpu, bytes);
-    struct insn_rep rep;
 
-    vcpu->at_rep = insn_rep_string(bytes, count, access_insn_mode(vcpu), &rep);
+    vcpu->at_rep = access_at_rep(vcpu);
     position->rip = vmx_get_linear_rip(&vcpu->vmx);
     position->rflags = vmx_get_rflags(&vcpu->vmx);
     position->rcx = vcpu->vmx.gpr[GPR_RCX];
@@ -124,18 +121,11 @@ static void note_position(struct vcpu *vcpu)
     vcpu->act.kind = ACT_NONE;
 }
 
-static bool at_rep_now(struct vcpu *vcpu)
-{
-    uint8_t bytes[INSN_MAX_BYTES];
-    size_t count = access_fetch(vcpu, bytes);
-    struct insn_rep rep;
-
-    return insn_rep_string(bytes, count, access_insn_mode(vcpu), &rep);
-}
-
 /*
  * A breakpoint cannot stop in a STI or MOV SS shadow, nor at an instruction that begins with RF set
- * (after the IRET of a fault handler), unless that is an interrupted REP.
+ * (after the IRET of a fault handler), unless that is an interrupted REP, which must not have a breakpoint of
+ * the guest's own. Where the guest has taken all registers, the search steps, and cannot where NMIs are
+ * blocked.
  */
 static bool may_cut(struct vcpu *vcpu)
 {
@@ -146,7 +136,11 @@ static bool may_cut(struct vcpu *vcpu)
         return false;
     if (vmx_get_interruptibility(&vcpu->vmx) & VMX_SHADOWS)
         return false;
-    return !(vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF) || at_rep_now(vcpu);
+    if ((vmx_get_interruptibility(&vcpu->vmx) & VMX_BLOCKING_BY_NMI) && vmx_debug_all_used(&vcpu->vmx))
+        return false;
+    if (!(vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF) && !vmx_debug_here(&vcpu->vmx))
+        return true;
+    return access_at_rep(vcpu) ? !vmx_debug_here(&vcpu->vmx) : !(vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF);
 }
 
 /* Single steps, or nearly so, to the next place where a chunk may be cut. */
@@ -168,7 +162,7 @@ static enum chunk_stop leave_rep(struct vcpu *vcpu, enum chunk_stop stop)
     uint64_t rep = 0;
 
     for (uint32_t steps = 0; stop == CHUNK_TIMER && steps < POSITION_REP_STEPS &&
-                             total++ < 8 * POSITION_REP_STEPS && at_rep_now(vcpu);
+                             total++ < 8 * POSITION_REP_STEPS && access_at_rep(vcpu);
          steps++) {
         if (vmx_get_linear_rip(&vcpu->vmx) != rep)
             steps = 0;
@@ -196,20 +190,18 @@ static enum chunk_stop run_length(struct vcpu *vcpu)
     return stop;
 }
 
-/* Runs the chunk to its end. False: it has to be squashed (no page to write to, at a place that cannot be
- * cut). */
-static bool run_to_end(struct vcpu *vcpu)
+/* Runs the chunk to its end, CHUNK_ENDED. All else: it has to be squashed (no page to write to, at a place
+ * that cannot be cut). */
+static enum chunk_stop run_to_end(struct vcpu *vcpu)
 {
     enum chunk_stop stop = run_length(vcpu);
 
     stop = leave_rep(vcpu, step_to_cut(vcpu, stop));
-    if (stop == CHUNK_ENDED)
-        return true;
     if ((stop == CHUNK_TIMER || stop == CHUNK_NO_PAGE) && may_cut(vcpu)) {
         note_position(vcpu);
-        return true;
+        return CHUNK_ENDED;
     }
-    return false;
+    return stop;
 }
 
 /* ---- Commit ---- */
@@ -379,16 +371,17 @@ static bool after_squash(struct vcpu *vcpu)
 
 /*
  * The chunk came to a place where it cannot be cut, or set more accessed bits than a record can list: it has
- * to end before that. Where no length will do, the guest runs in a circle that has nothing else, of IRETs
- * that set RF say: then it ends here, as no chunk could show that it went on.
+ * to end before that, or, in a REP that the guest has a breakpoint on, after it. Where no length will do, the
+ * guest runs in a circle that has nothing else, of IRETs that set RF say: then it ends here, as no chunk
+ * could show that it went on.
  */
-static bool end_before(struct vcpu *vcpu, uint64_t spent)
+static bool end_elsewhere(struct vcpu *vcpu, enum chunk_stop stop, uint64_t spent)
 {
     struct vm *vm = vcpu->vm;
 
     if (++vcpu->uncut < UNCUT_BOUND) {
         bool goes_on = after_squash(vcpu);
-        vcpu->length = MAX(spent / 2, 1u);
+        vcpu->length = MAX(stop == CHUNK_UNCLEAR ? spent * 2 : spent / 2, 1u);
         return goes_on;
     }
     spin_lock(&vm->order.lock);
@@ -419,10 +412,11 @@ static bool record_chunk(struct vcpu *vcpu)
     set_time_base(vcpu);
     gather_events(vcpu);
     if (chunk_start(vcpu)) {
-        if (!run_to_end(vcpu)) {
+        enum chunk_stop stop = run_to_end(vcpu);
+        if (stop != CHUNK_ENDED) {
             uint64_t spent = ticks_spent(vcpu);
             chunk_squash(vcpu);
-            return end_before(vcpu, spent);
+            return end_elsewhere(vcpu, stop, spent);
         }
         walk_in_vain(vcpu);
     }
@@ -430,7 +424,7 @@ static bool record_chunk(struct vcpu *vcpu)
     if (vcpu->view.accessed_full) {
         uint64_t spent = ticks_spent(vcpu);
         chunk_squash_collected(vcpu);
-        return end_before(vcpu, spent);
+        return end_elsewhere(vcpu, CHUNK_NO_PAGE, spent);
     }
     if (vcpu->end == REC_END_POSITION)
         vcpu->position.state_check = (uint32_t)(digest ^ digest >> 32);

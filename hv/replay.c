@@ -62,7 +62,10 @@ static void take_inputs(struct vcpu *vcpu)
 static enum position_result run_to_exit(struct vcpu *vcpu)
 {
     while (chunk_spent(vcpu) < vcpu->vm->astray_ticks) {
-        enum chunk_stop stop = chunk_run(vcpu, POSITION_SLACK);
+        /* Stopped where it is unclear how to go on, the next guess stops elsewhere. */
+        enum chunk_stop stop = chunk_run(vcpu, POSITION_SLACK + vcpu->guesses * POSITION_STAGGER);
+        if (stop == CHUNK_UNCLEAR)
+            return POSITION_MISSED;
         if (stop == CHUNK_STOPPED)
             return POSITION_STOPPED;
         if (stop == CHUNK_ENDED)

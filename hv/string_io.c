@@ -80,10 +80,13 @@ static void end_iteration(struct vcpu *vcpu)
     vcpu->vmx.raw.instruction_length = 0;
     vmx_skip_instruction(&vcpu->vmx);
     vcpu->vmx.raw.instruction_length = length;
+    /* Its breakpoint has fired, and does not again before each iteration (SDM 3B 18.3.1.1). */
+    if (vmx_debug_here(&vcpu->vmx))
+        vmx_resume_flag(&vcpu->vmx, true);
 }
 
 /* The act, and the registers after it; memory has been looked at. */
-static enum exit_step act(struct vcpu *vcpu, const struct vmx_exit *exit, uint32_t addr_size,
+static enum exit_step act(struct vcpu *vcpu, const struct vmx_exit *exit, uint32_t addr_size, uint64_t linear,
                           const struct access_span *span)
 {
     const struct vmx_exit_io *io = &exit->io;
@@ -105,6 +108,8 @@ static enum exit_step act(struct vcpu *vcpu, const struct vmx_exit *exit, uint32
     advance(vcpu, io->in ? GPR_RDI : GPR_RSI, io->size, addr_size);
     if (!last)
         end_iteration(vcpu);
+    vmx_debug_port(&vcpu->vmx, io->port, io->size);
+    vmx_debug_access(&vcpu->vmx, linear, io->size, io->in);
     return EXIT_ENDED;
 }
 
@@ -147,5 +152,5 @@ enum exit_step exit_string_io(struct vcpu *vcpu, const struct vmx_exit *exit)
     for (unsigned i = 0; !io->in && i < 2; i++)
         access_read_physical(vcpu, span.gpa[i], (uint8_t *)&vcpu->act.value + (i ? span.bytes[0] : 0),
                              span.bytes[i]);
-    return act(vcpu, exit, insn.addr_size, &span);
+    return act(vcpu, exit, insn.addr_size, linear, &span);
 }

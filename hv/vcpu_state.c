@@ -112,6 +112,20 @@ void vcpu_state_init(struct vcpu_state *state)
     state->activity = state->lapic.apic_base & VLAPIC_BASE_BSP ? VCPU_RUNNING : VCPU_WAIT_SIPI;
 }
 
+/* The bits of breakpoints that the guest does not enable may be anything (SDM 3C table 25-4). */
+static void canonicalize_pending_debug(struct vmx_guest_state *cpu)
+{
+    uint64_t pending = cpu->pending_debug & VMX_PENDING_DEBUG_BS;
+
+    for (unsigned n = 0; n < VMX_BREAKPOINTS; n++) {
+        if ((cpu->pending_debug & BIT(n)) && (cpu->dr7 >> 2 * n & 3))
+            pending |= BIT(n) | VMX_PENDING_DEBUG_ENABLED;
+    }
+    if (!(cpu->pending_debug & VMX_PENDING_DEBUG_ENABLED))
+        pending &= VMX_PENDING_DEBUG_BS;
+    cpu->pending_debug = pending;
+}
+
 void vcpu_state_canonicalize(struct vcpu_state *state)
 {
     uint64_t xstate_bv = CPUID_MODEL_XCR0;
@@ -119,7 +133,7 @@ void vcpu_state_canonicalize(struct vcpu_state *state)
     /* XSAVE writes every component asked for, so that all of them can be called in use (SDM 1 13.7). */
     memset(&state->xsave[XSAVE_HEADER], 0, XSAVE_HEADER_BYTES);
     memcpy(&state->xsave[XSAVE_HEADER], &xstate_bv, sizeof(xstate_bv));
-    state->cpu.pending_debug &= VMX_PENDING_DEBUG_BS;
+    canonicalize_pending_debug(&state->cpu);
     vmx_guest_canonicalize(&state->cpu);
 }
 

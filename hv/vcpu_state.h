@@ -72,7 +72,7 @@ void vcpu_state_init(struct vcpu_state *state);
 
 /*
  * Clears what the processor leaves undefined or what has no meaning for the guest, so that equal states
- * are equal bytes: XSAVE header, pending debug exceptions but BS.
+ * are equal bytes: XSAVE header, pending debug exceptions of breakpoints that are not enabled.
  */
 void vcpu_state_canonicalize(struct vcpu_state *state);
 

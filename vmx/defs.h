@@ -216,8 +216,15 @@ enum vmx_activity {
     VMX_WAIT_FOR_SIPI = 3,
 };
 
-/* Pending debug exceptions (SDM 3C 25.4.2, table 25-4): BS, a single-step trap is due. */
-#define VMX_PENDING_DEBUG_BS UINT64_C(0x4000)
+#define VMX_BREAKPOINTS 4u /* registers for breakpoints, DR0 to DR3 */
+
+/*
+ * Pending debug exceptions (SDM 3C 25.4.2, table 25-4): breakpoints that matched, whether one of them is
+ * enabled, and BS, a single-step trap.
+ */
+#define VMX_PENDING_DEBUG_B       UINT64_C(0xf)
+#define VMX_PENDING_DEBUG_ENABLED UINT64_C(0x1000)
+#define VMX_PENDING_DEBUG_BS      UINT64_C(0x4000)
 
 /*
  * Interruption information: VM-entry (SDM 3C 25.8.3), VM-exit (25.9.2) and IDT-vectoring (25.9.3)

@@ -95,13 +95,15 @@ static void read_exit(struct vmx_vcpu *vcpu)
 
 void vmx_enter(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
 {
-    if (vcpu->breakpoint_armed) {
+    if (vcpu->executes) {
         complete_a_rep();
     }
+    vmx_step_begin(vcpu);
     if (vmx_run(vcpu) != 0) {
         vmcs_report(vcpu->launched ? "VMRESUME" : "VMLAUNCH", VMCS_NO_FIELD, 0);
     }
     read_exit(vcpu);
+    vmx_step_end(vcpu);
     vmx_exit_decode(&vcpu->raw, exit);
     if (!exit->entry_failed) {
         vcpu->launched = 1;

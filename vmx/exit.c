@@ -329,12 +329,11 @@ uint32_t vmx_reinject_event(const struct vmx_exit_raw *raw, uint32_t interruptib
 #define DR6_TRAPS UINT64_C(0xF) /* B0-B3 */
 #define DR6_BD    UINT64_C(0x2000)
 #define DR6_BS    UINT64_C(0x4000)
-/* Not B0-B3: the breakpoint registers are the hypervisor's, the guest's own never fire. */
-#define DR6_CAUSE (DR6_BD | DR6_BS)
+#define DR6_CAUSE (DR6_TRAPS | DR6_BD | DR6_BS)
 
-uint64_t vmx_debug_status(uint64_t dr6, uint64_t qualification)
+uint64_t vmx_debug_status(uint64_t dr6, uint64_t causes)
 {
-    return (dr6 & ~DR6_TRAPS) | (qualification & DR6_CAUSE);
+    return (dr6 & ~DR6_TRAPS) | (causes & DR6_CAUSE);
 }
 
 uint64_t vmx_next_rip(uint64_t rip, uint32_t length, bool code_64bit)

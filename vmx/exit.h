@@ -85,7 +85,7 @@ struct vmx_exit_exception {
 };
 
 struct vmx_exit_dr {
-    uint8_t dr;  /* 0..7; 4 and 5 mean 6 and 7 (the CPU delivers #UD first where CR4.DE says so) */
+    uint8_t dr;  /* 0..7; 4 and 5 mean 6 and 7, or #UD; the exit comes before all faults (SDM 3C 26.1.3) */
     uint8_t gpr; /* enum vmx_gpr */
     bool from;   /* MOV from DR */
 };
@@ -145,10 +145,10 @@ uint32_t vmx_reinject_event(const struct vmx_exit_raw *raw, uint32_t interruptib
                             struct vmx_event *event);
 
 /*
- * The guest's DR6 after a #DB that exited with `qualification` is given to it (SDM 3C table 28-1; 3B 18.2.3):
- * B0-B3, BD and BS come from the exit, other status bits stay.
+ * DR6 after a #DB with these causes, in the bits of DR6 (SDM 3B 18.2.3): B0-B3 are set anew, BD and BS only
+ * ever set, as are the others.
  */
-uint64_t vmx_debug_status(uint64_t dr6, uint64_t qualification);
+uint64_t vmx_debug_status(uint64_t dr6, uint64_t causes);
 
 /* RIP after an instruction of `length` bytes at `rip`: wraps at 32 bits outside 64-bit code. */
 uint64_t vmx_next_rip(uint64_t rip, uint32_t length, bool code_64bit);

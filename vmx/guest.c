@@ -114,6 +114,7 @@ void vmx_guest_load(struct vmx_vcpu *vcpu, const struct vmx_guest_state *state)
     VMX_GUEST_FIELDS(LOAD)
     vcpu->gpr[GPR_RSP] = state->gpr[GPR_RSP];
     write_efer(vcpu, state->efer);
+    vmx_debug_load(vcpu);
 }
 
 #define SAVE_VMCS(id)     vmcs_read(id)

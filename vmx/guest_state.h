@@ -62,7 +62,7 @@ struct vmx_guest_state {
     uint64_t cr2;
     uint64_t cr3;
     uint64_t cr4;   /* as the guest reads it */
-    uint64_t dr[4]; /* the guest's own debug registers: virtual, never loaded into real ones */
+    uint64_t dr[4]; /* the debug registers as the guest sees them; vmx/debug.c loads the real ones */
     uint64_t dr6;
     uint64_t dr7;
     struct vmx_segment segment[SEGMENT_COUNT];

@@ -1,4 +1,4 @@
-/* What is set between entries: events, windows, the timer, EPT, the breakpoint. */
+/* What is set between entries: events, windows, the timer, EPT. */
 #include "hv/base/check.h"
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"
@@ -6,13 +6,6 @@
 #include "vmx/vmx.h"
 
 #include <string.h>
-
-/* SDM 3B 18.2.4: bit 10 is always 1; L0 and G0 enable DR0, whose R/W0 and LEN0 are 0 for execution. */
-#define DR7_ONE      UINT64_C(0x400)
-#define DR7_EXECUTE0 (DR7_ONE | UINT64_C(3))
-#define DR6_B0       UINT64_C(1)
-#define DR6_BS       UINT64_C(0x4000)
-#define DR7_GD       UINT64_C(0x2000)
 
 #define PML_ENTRIES 512u
 #define PML_LAST    511u
@@ -105,20 +98,6 @@ bool vmx_reinject(struct vmx_vcpu *vcpu)
     return true;
 }
 
-void vmx_deliver_debug(struct vmx_vcpu *vcpu, const struct vmx_exit_exception *exception)
-{
-    struct vmx_event event = {.info = event_info(VECTOR_DB, (enum vmx_event_type)exception->type)};
-
-    /* INT1 is a #DB without a cause in DR6. */
-    if (exception->type == VMX_EVENT_PRIVILEGED_SOFTWARE_EXCEPTION) {
-        event.instruction_length = vcpu->raw.instruction_length;
-    } else {
-        vcpu->dr[GUEST_DR6] = vmx_debug_status(vcpu->dr[GUEST_DR6], exception->qualification);
-    }
-    vcpu->dr[GUEST_DR7] &= ~DR7_GD; /* off in the handler (SDM 3B 18.2.4) */
-    vmx_inject(vcpu, &event);
-}
-
 static bool event_pending(void)
 {
     return (vmcs_read32(VMCS_ENTRY_INTERRUPTION_INFO) & VMX_INFO_VALID) != 0;
@@ -131,22 +110,16 @@ static bool awake_enough(struct vmx_vcpu *vcpu)
     return activity == VMX_ACTIVE || activity == VMX_HALTED;
 }
 
-/* A debug trap of the instruction before comes first, and an injected event would lose it (SDM 3C 27.7.3). */
-static bool debug_pending(struct vmx_vcpu *vcpu)
-{
-    return (vmx_get_pending_debug(vcpu) & VMX_PENDING_DEBUG_BS) != 0;
-}
-
 bool vmx_can_take_interrupt(struct vmx_vcpu *vcpu)
 {
     return (vmx_get_rflags(vcpu) & RFLAGS_IF) && !(vmx_get_interruptibility(vcpu) & VMX_SHADOWS) &&
-           awake_enough(vcpu) && !event_pending() && !debug_pending(vcpu);
+           awake_enough(vcpu) && !event_pending() && !vmx_debug_pending(vcpu);
 }
 
 bool vmx_can_take_nmi(struct vmx_vcpu *vcpu)
 {
     return !(vmx_get_interruptibility(vcpu) & (VMX_SHADOWS | VMX_BLOCKING_BY_NMI)) && awake_enough(vcpu) &&
-           !event_pending() && !debug_pending(vcpu);
+           !event_pending() && !vmx_debug_pending(vcpu);
 }
 
 /* Sets or clears one bit of a control word that may change between entries. */
@@ -234,33 +207,6 @@ unsigned vmx_pml_take(struct vmx_vcpu *vcpu, const uint64_t **gpas)
     *gpas = (const uint64_t *)vcpu->pages.pml.va + first;
     vmcs_write(VMCS_PML_INDEX, PML_LAST);
     return PML_ENTRIES - first;
-}
-
-void vmx_breakpoint_arm(struct vmx_vcpu *vcpu, uint64_t linear)
-{
-    if (!vcpu->breakpoint_armed) {
-        vmcs_write(VMCS_GUEST_DR7, DR7_EXECUTE0);
-        vcpu->breakpoint_armed = true;
-    }
-    vcpu->breakpoint = linear;
-    write_dr0(linear);
-}
-
-void vmx_breakpoint_disarm(struct vmx_vcpu *vcpu)
-{
-    if (vcpu->breakpoint_armed) {
-        vmcs_write(VMCS_GUEST_DR7, DR7_ONE);
-        vcpu->breakpoint_armed = false;
-    }
-}
-
-/* With BS set the exit is a single-step trap of the guest, which comes first; the breakpoint fires after it.
- */
-bool vmx_breakpoint_hit(const struct vmx_vcpu *vcpu, const struct vmx_exit *exit)
-{
-    return vcpu->breakpoint_armed && exit->reason == VMX_EXIT_EXCEPTION_OR_NMI && !exit->entry_failed &&
-           exit->exception.vector == VECTOR_DB && exit->exception.type == VMX_EVENT_HARDWARE_EXCEPTION &&
-           (exit->exception.qualification & (DR6_B0 | DR6_BS)) == DR6_B0;
 }
 
 void vmx_skip_instruction(struct vmx_vcpu *vcpu)

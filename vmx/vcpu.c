@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define NO_LINK         UINT64_MAX /* VMCS link pointer without VMCS shadowing (SDM 3C 25.4.2) */
-#define DR7_ONE         UINT64_C(0x400)
 #define PML_LAST        511u
 #define EVERY_LEAF      UINT64_MAX
 #define SELECTOR_RPL_TI 7u
@@ -66,7 +65,6 @@ static void write_fixed_guest(void)
 {
     vmcs_write(VMCS_LINK_POINTER, NO_LINK);
     vmcs_write(VMCS_GUEST_DEBUGCTL, 0);
-    vmcs_write(VMCS_GUEST_DR7, DR7_ONE);
 }
 
 static void open_msrs(uint8_t *bitmap)
@@ -98,6 +96,7 @@ void vmx_vcpu_init(struct vmx_vcpu *vcpu, const struct vmx_caps *caps, const str
     write_fixed_guest();
     vmx_vcpu_load_host(vcpu);
     vmx_guest_take_msrs(vcpu);
+    vmx_debug_init(vcpu);
     vmx_invvpid(vcpu);
 }
 

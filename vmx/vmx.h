@@ -81,7 +81,8 @@ struct vmx_vcpu {
     uint64_t host_rsp; /* what HOST_RSP holds; used by entry.S */
     uint64_t launched; /* VMRESUME rather than VMLAUNCH; used by entry.S */
 
-    uint64_t dr[GUEST_DR_COUNT]; /* the guest's virtual debug registers */
+    uint64_t dr[GUEST_DR_COUNT];                 /* the guest's debug registers as it sees them */
+    uint64_t real_dr[VMX_BREAKPOINTS], real_dr7; /* what the real ones hold, and the VMCS */
     /* The guest's MSRs as the real ones hold them; GUEST_MSR_KERNEL_GS_BASE alone may be stale. */
     uint64_t msr[GUEST_MSR_COUNT];
     uint64_t cr0_shadow, cr4_shadow; /* what the VMCS holds */
@@ -89,8 +90,16 @@ struct vmx_vcpu {
     struct vmx_controls controls; /* the control words as they are in the VMCS, but for ENTRY_IA32E_GUEST */
     struct vmx_vcpu_pages pages;
     uint64_t eptp;
-    uint64_t breakpoint; /* linear address in the real DR0 */
+    uint64_t breakpoint; /* linear address of the hypervisor's own */
+    uint64_t step_rip;   /* before the step, and the interruptibility, of which a shadow may be made up */
+    uint32_t step_blocking;
+    uint8_t breakpoint_register; /* which real one it is in, unless stepping */
     bool breakpoint_armed;
+    bool executes;                               /* some breakpoint on instructions is enabled */
+    bool step_wanted;                            /* by whoever armed it */
+    bool stepping;                               /* no register is free for it, or wanted */
+    bool step_entered, step_forged, step_window; /* of the last entry: see vmx_step_begin */
+    bool stepped;                                /* it ended at a step's end */
     struct vmx_pmu_counter pmu;
     uint32_t timer_shift;
     uint16_t vpid;
@@ -200,9 +209,6 @@ void vmx_inject_nmi(struct vmx_vcpu *vcpu);
 void vmx_get_event(struct vmx_vcpu *vcpu, struct vmx_event *event);
 /* Applies vmx_reinject_event to the last exit. True if an event is to be delivered again. */
 bool vmx_reinject(struct vmx_vcpu *vcpu);
-/* Gives a #DB that exited (the last exit) to the guest: its DR6 changes and the exception is set to be
- * injected. */
-void vmx_deliver_debug(struct vmx_vcpu *vcpu, const struct vmx_exit_exception *exception);
 /* Whether the guest, as it is, takes an external interrupt (or an NMI) at the next entry (SDM 3C 27.3.1.5).
  */
 bool vmx_can_take_interrupt(struct vmx_vcpu *vcpu);
@@ -236,16 +242,51 @@ void vmx_invvpid(struct vmx_vcpu *vcpu);
  * again and *gpas valid until the next entry. Only if the controls have PML. */
 unsigned vmx_pml_take(struct vmx_vcpu *vcpu, const uint64_t **gpas);
 
+/* ---- Debug registers (vmx/debug.c) ---- */
+
+/* Of a vCPU on its CPU, whose VMCS is current: brings the real registers into a known state. */
+void vmx_debug_init(struct vmx_vcpu *vcpu);
+/* After a change of vcpu->dr: loads the real registers. */
+void vmx_debug_load(struct vmx_vcpu *vcpu);
+/* Whether the guest enables all four registers, or any. */
+bool vmx_debug_all_used(const struct vmx_vcpu *vcpu);
+bool vmx_debug_any_used(const struct vmx_vcpu *vcpu);
+/* The guest's breakpoints on the instruction at RIP, as bits of DR6. RF and shadows are not looked at. */
+uint64_t vmx_debug_here(struct vmx_vcpu *vcpu);
+/*
+ * An instruction that the hypervisor executes accesses memory, or a port: what breakpoints match becomes
+ * pending, to be delivered when it has retired. `bytes` is 1 to 8.
+ */
+void vmx_debug_access(struct vmx_vcpu *vcpu, uint64_t linear, uint32_t bytes, bool write);
+void vmx_debug_port(struct vmx_vcpu *vcpu, uint16_t port, uint32_t bytes);
+/* Whether a debug trap comes before anything else. */
+bool vmx_debug_pending(struct vmx_vcpu *vcpu);
+/* Gives the guest a #DB with these causes, bits of DR6: DR6 and DR7 change, the exception is set to be
+ * injected. */
+void vmx_debug_raise(struct vmx_vcpu *vcpu, uint64_t causes);
+/* The same for a #DB that exited (the last exit), INT1 too, without what is not the guest's. */
+void vmx_deliver_debug(struct vmx_vcpu *vcpu, const struct vmx_exit_exception *exception);
+
 /* ---- Stopping at an exact place ---- */
 
 /*
- * An execute breakpoint at `linear`, in the real DR0, seen only by the hypervisor: a #DB exit with bit 0 of
- * its qualification. It fires before the instruction; vmx_resume_flag(true) passes over one (SDM
- * 3B 18.2.4, 18.3.1.1).
+ * An execute breakpoint at `linear`, seen only by the hypervisor. It fires before the instruction;
+ * vmx_resume_flag(true) passes over one (SDM 3B 18.2.4, 18.3.1.1). It takes a real register that the guest
+ * leaves free, and follows the guest's own changes. Where there is none, or with `step`, each entry runs one
+ * instruction, or one iteration of a REP: such a breakpoint fires without regard to RF, in a REP too.
  */
-void vmx_breakpoint_arm(struct vmx_vcpu *vcpu, uint64_t linear);
+void vmx_breakpoint_arm(struct vmx_vcpu *vcpu, uint64_t linear, bool step);
 void vmx_breakpoint_disarm(struct vmx_vcpu *vcpu);
-/* True if the last exit is a hit of the armed breakpoint. */
+/* True if the last exit is a hit of the armed breakpoint; if, with the exit handled, the guest has just come
+ * to it in single steps. */
 bool vmx_breakpoint_hit(const struct vmx_vcpu *vcpu, const struct vmx_exit *exit);
+bool vmx_breakpoint_stepped(struct vmx_vcpu *vcpu);
+
+/*
+ * Around each entry, by vmx_enter. A step is an NMI window that a made-up shadow of MOV SS keeps shut for one
+ * instruction (SDM 3C 26.2, 27.7.6). While NMIs are blocked there is no window: the guest runs to the IRET.
+ */
+void vmx_step_begin(struct vmx_vcpu *vcpu);
+void vmx_step_end(struct vmx_vcpu *vcpu);
 
 #endif

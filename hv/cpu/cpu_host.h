@@ -33,6 +33,9 @@ uint64_t read_cr3(void);
 uint64_t read_cr4(void);
 void write_cr2(uint64_t value);
 void write_dr0(uint64_t value);
+void write_dr1(uint64_t value);
+void write_dr2(uint64_t value);
+void write_dr3(uint64_t value);
 uint64_t read_rflags(void);
 
 void cpu_pause(void);

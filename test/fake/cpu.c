@@ -72,7 +72,22 @@ void write_cr2(uint64_t value)
 
 void write_dr0(uint64_t value)
 {
-    fakecpu_this->dr0 = value;
+    fakecpu_this->dr[0] = value;
+}
+
+void write_dr1(uint64_t value)
+{
+    fakecpu_this->dr[1] = value;
+}
+
+void write_dr2(uint64_t value)
+{
+    fakecpu_this->dr[2] = value;
+}
+
+void write_dr3(uint64_t value)
+{
+    fakecpu_this->dr[3] = value;
 }
 
 uint64_t xgetbv(uint32_t xcr)

@@ -84,12 +84,13 @@ bool fake_deliver(struct fakerun *run, uint32_t info, uint32_t error, uint32_t l
     run->vectoring_error = error;
     run->vectoring_length = length;
     run->interruptibility &= ~VMX_SHADOWS;
-    run->pending_debug = 0;
+    run->pending_debug = run->matched = 0;
     if (type == VMX_EVENT_NMI)
         run->interruptibility |= VMX_BLOCKING_BY_NMI;
     if (!find_target(run, vector, &target) || !push_frame(run, frame, info & VMX_INFO_ERROR_VALID ? 4 : 3))
         return false;
     begin_handler(run, &target);
+    fake_debug_retire(run, false);
     run->in_rep = false;
     run->vectoring = 0;
     return true;

@@ -62,6 +62,11 @@ extern const uint8_t guest_code[], guest_code_end[], guest_real[], guest_real_en
     X(fault, FLAGS)                                                                                          \
     X(undefined, FLAGS)                                                                                      \
     X(interrupt, FLAGS)                                                                                      \
+    X(bp_code, DEBUG)                                                                                        \
+    X(bp_data, DEBUG)                                                                                        \
+    X(bp_all, DEBUG)                                                                                         \
+    X(bp_rep, DEBUG)                                                                                         \
+    X(bp_port, DEBUG)                                                                                        \
     X(startup, SPECIAL)                                                                                      \
     X(pingpong, SPECIAL)                                                                                     \
     X(stop, SPECIAL)                                                                                         \

@@ -20,8 +20,9 @@ enum fake_pieces {
     PIECES_IPI = 1u << 6,
     PIECES_TIMER = 1u << 7,
     PIECES_FLAGS = 1u << 8, /* shadows, faults, single steps */
-    PIECES_ALL = (1u << 9) - 1,
-    PIECES_SPECIAL = 1u << 9, /* never drawn from all */
+    PIECES_DEBUG = 1u << 9, /* breakpoints */
+    PIECES_ALL = (1u << 10) - 1,
+    PIECES_SPECIAL = 1u << 10, /* never drawn from all */
 };
 
 struct fake_guest {

@@ -515,6 +515,8 @@ piece interrupt
         int     $0x30
         ret
 
+#include "test/fake/guest_debug.inc"
+
 /* ---- For tests of their own ---- */
 
 /* Starts vCPU 1 anew, and waits until it runs. */

@@ -42,7 +42,9 @@
 #define GUEST_TRACE_NEXT    0x40
 #define GUEST_TRACE         0x100
 #define GUEST_TAKEN         0x800 /* interrupts taken, by vector */
+#define GUEST_TAKEN_DEBUG   0x60  /* as vectors, more: #DB by bits 3:0 of DR6 */
 #define GUEST_COPY          0x1000
+#define GUEST_WATCHED       0x2000 /* two pages; each piece watches its own words */
 
 #define GUEST_BYTES 0x40000
 #define GUEST_APIC  0xfee00000

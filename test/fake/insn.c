@@ -469,6 +469,7 @@ void fake_step(struct fakerun *run)
     enum fakestep step;
 
     memcpy(r, run->r, sizeof(r));
+    run->matched = 0;
     run->rflags = rflags;
     run->interruptibility &= ~shadows;
     step = decode(run, &insn) ? execute(run, &insn) : FAKE_EXIT;
@@ -476,7 +477,7 @@ void fake_step(struct fakerun *run)
         run->rip += step == FAKE_DONE ? insn.at : 0;
         run->in_rep = step == FAKE_AGAIN;
         run->in_compare = (insn.opcode & 0xf6) == 0xa6;
-        run->pending_debug |= trapping ? VMX_PENDING_DEBUG_BS : 0;
+        fake_debug_retire(run, trapping);
         return;
     }
     /* It never happened: a fault-like exit saves the state before it. */

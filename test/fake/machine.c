@@ -276,10 +276,10 @@ static void make_vmcs(struct vcpu *vcpu)
     vmcs_write(VMCS_EXCEPTION_BITMAP, vmx->controls.exception_bitmap);
     vmcs_write(VMCS_CR0_MASK, vmx->controls.cr0_mask);
     vmcs_write(VMCS_CR4_MASK, vmx->controls.cr4_mask);
-    vmcs_write(VMCS_GUEST_DR7, 0x400);
     if (vcpu->vm->pml)
         make_log(vcpu);
     vmx_guest_take_msrs(vmx);
+    vmx_debug_init(vmx);
     vmx_set_eptp(vmx, vcpu->eptp);
     if (vcpu->vm->counts_branches)
         vmx_pmu_begin(vmx, &vcpu->vm->pmu);

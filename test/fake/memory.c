@@ -85,6 +85,7 @@ bool fake_read(struct fakerun *run, uint32_t linear, void *data, uint32_t bytes)
 
     if (!translate_span(run, linear, bytes, FAKETLB_READ, QUALIFY_READ, host, &first))
         return false;
+    run->matched |= fake_match_data(run, linear, bytes, false);
     memcpy(data, host[0], first);
     if (first < bytes)
         memcpy((uint8_t *)data + first, host[1], bytes - first);
@@ -98,6 +99,7 @@ bool fake_write(struct fakerun *run, uint32_t linear, const void *data, uint32_t
 
     if (!translate_span(run, linear, bytes, FAKETLB_WRITE, QUALIFY_WRITE, host, &first))
         return false;
+    run->matched |= fake_match_data(run, linear, bytes, true);
     memcpy(host[0], data, first);
     if (first < bytes)
         memcpy(host[1], (const uint8_t *)data + first, bytes - first);

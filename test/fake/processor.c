@@ -11,9 +11,7 @@
 #include "vmx/entry.h"
 #include "vmx/vmcs.h"
 
-#define DR7_ENABLE0    UINT64_C(3)
-#define DR6_B0         UINT64_C(1)
-#define DR6_BS         UINT64_C(0x4000)
+#define DR6_CAUSES     UINT64_C(0x400f)
 #define VMX_EXIT_TICKS 40u
 
 _Thread_local struct fakecpu *fakecpu_this;
@@ -227,11 +225,15 @@ static void host_event(struct fakerun *run, bool interrupt)
 
 static bool breakpoint_here(const struct fakerun *run)
 {
-    const struct fakecpu *cpu = run->cpu;
-    uint32_t linear = (uint32_t)cpu->vmcs[VMCS_GUEST_CS_BASE] + run->rip;
+    return fake_any_enabled(run, fake_match_code(run)) && !run->in_rep && !(run->rflags & RFLAGS_RF) &&
+           !(run->interruptibility & VMX_BLOCKING_BY_MOV_SS);
+}
 
-    return (cpu->vmcs[VMCS_GUEST_DR7] & DR7_ENABLE0) && cpu->dr0 == linear && !run->in_rep &&
-           !(run->rflags & RFLAGS_RF) && !(run->interruptibility & VMX_BLOCKING_BY_MOV_SS);
+/* SDM 3C table 25-4: what matched counts only where one of it is enabled. */
+static bool trap_due(const struct fakerun *run)
+{
+    return (run->pending_debug & (VMX_PENDING_DEBUG_BS | VMX_PENDING_DEBUG_ENABLED)) &&
+           !(run->interruptibility & VMX_BLOCKING_BY_MOV_SS);
 }
 
 /* Between two iterations of CMPS or SCAS, a processor need not have set the flags yet. */
@@ -258,10 +260,11 @@ static bool before_instruction(struct fakerun *run)
     uint32_t shadows = run->interruptibility & VMX_SHADOWS;
     bool interrupt = false;
 
-    if ((run->pending_debug & VMX_PENDING_DEBUG_BS) && !(shadows & VMX_BLOCKING_BY_MOV_SS)) {
+    if (trap_due(run)) {
+        uint64_t causes = run->pending_debug & DR6_CAUSES;
         run->pending_debug = 0;
-        set_rf(run, run->in_rep);
-        exit_debug(run, DR6_BS);
+        set_rf(run, run->in_rep || (run->rflags & RFLAGS_RF));
+        exit_debug(run, causes);
         return true;
     }
     if (run->in_rep)
@@ -278,7 +281,7 @@ static bool before_instruction(struct fakerun *run)
     else if ((interrupt = host_interrupted(cpu)) || fakecpu_chance(cpu, cpu->model.host_events))
         host_event(run, interrupt);
     else if (breakpoint_here(run))
-        exit_debug(run, DR6_B0);
+        exit_debug(run, fake_match_code(run));
     return run->exited;
 }
 

@@ -59,7 +59,7 @@ struct fakecpu {
     struct faketlb tlb;
     uint64_t *vmcs; /* by field encoding */
     uint64_t msr[FAKECPU_MSRS];
-    uint64_t cr2, dr0, xcr0;
+    uint64_t cr2, dr[4], xcr0;
     uint8_t xstate[FAKECPU_XSTATE_BYTES];
     struct fakepmu pmu;
     bool interrupts_open; /* the host's RFLAGS.IF */

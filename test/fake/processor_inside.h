@@ -14,6 +14,7 @@ struct fakerun {
     uint64_t rflags;
     uint32_t interruptibility;
     uint64_t pending_debug;
+    uint64_t matched; /* by the instruction so far: breakpoints for data, enabled or not */
     uint64_t eptp;
     uint64_t timer; /* ticks left */
     bool timer_on;
@@ -52,6 +53,16 @@ enum fakestep {
 
 /* Ends the stay. The caller has set further fields. Always returns FAKE_EXIT. */
 enum fakestep fake_exit(struct fakerun *run, uint32_t reason, uint64_t qualification, uint32_t length);
+
+/* ---- Breakpoints (debug.c) ---- */
+
+/* The registers that match, enabled or not, as bits of DR6 (SDM 3B 18.2.5); whether one of them is enabled.
+ */
+uint64_t fake_match_code(const struct fakerun *run);
+uint64_t fake_match_data(const struct fakerun *run, uint32_t linear, uint32_t bytes, bool write);
+bool fake_any_enabled(const struct fakerun *run, uint64_t matched);
+/* The instruction is done: what it matched becomes pending. */
+void fake_debug_retire(struct fakerun *run, bool trapping);
 
 /* ---- The PMU (pmu.c) ---- */
 

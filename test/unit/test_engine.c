@@ -32,6 +32,24 @@ static uint32_t taken(const struct fake_result *r, uint32_t vcpu, uint32_t vecto
                            GUEST_PRIVATE + (vcpu << GUEST_PRIVATE_SHIFT) + GUEST_TAKEN + 4 * vector);
 }
 
+/* Breakpoints fire once for each time that they match. */
+static void check_breakpoints(const struct fake_machine_config *c, const struct fake_result *r)
+{
+    for (uint32_t i = 0; i < c->guest->vcpus; i++) {
+        uint32_t code = fake_guest_count(c->guest, i, "bp_code"),
+                 data = fake_guest_count(c->guest, i, "bp_data");
+        uint32_t all = fake_guest_count(c->guest, i, "bp_all"), rep = fake_guest_count(c->guest, i, "bp_rep");
+        uint32_t port = fake_guest_count(c->guest, i, "bp_port");
+
+        if (taken(r, i, GUEST_TAKEN_DEBUG + 1) != 5 * code + 4 * all + 2 * rep ||
+            taken(r, i, GUEST_TAKEN_DEBUG + 2) != 4 * all + 4 * port ||
+            taken(r, i, GUEST_TAKEN_DEBUG + 4) != 4 * data + 16 * all ||
+            taken(r, i, GUEST_TAKEN_DEBUG + 6) != 2 * port ||
+            taken(r, i, GUEST_TAKEN_DEBUG + 8) != 3 * data + 4 * all)
+            blame(c, "breakpoints", "lost or doubled");
+    }
+}
+
 /* Interrupts come once for each time they were sent, or less where several were one. */
 static void check_interrupts(const struct fake_machine_config *c, const struct fake_result *r)
 {
@@ -53,6 +71,7 @@ static void check_interrupts(const struct fake_machine_config *c, const struct f
     if (ipis > fake_guest_total(g, "ipi") + fake_guest_total(g, "pingpong") ||
         nmis > fake_guest_total(g, "nmi"))
         blame(c, "interrupts to others", "too many");
+    check_breakpoints(c, r);
 }
 
 #define XMM0_OFFSET 160u

@@ -161,54 +161,6 @@ static void xsetbv_checks(void **state)
     assert_int_equal(vcpu->state->xcr0, 1);
 }
 
-static void debug_registers(void **state)
-{
-    struct vmx_exit exit = {.reason = VMX_EXIT_DR_ACCESS, .dr = {.dr = 2, .gpr = GPR_RSI}};
-
-    (void)state;
-    *reg(GPR_RSI) = UINT64_C(0x123456789abcdef0);
-    handle(exit, 3);
-    assert_retired(3);
-    assert_int_equal(vcpu->vmx.dr[GUEST_DR2], UINT64_C(0x123456789abcdef0));
-    exit.dr = (struct vmx_exit_dr){.dr = 6, .gpr = GPR_RSI};
-    handle(exit, 3);
-    assert_fault(VECTOR_GP);
-    *reg(GPR_RSI) = 0xffffdfff; /* without GD */
-    for (uint8_t dr = 4; dr < 8; dr++) {
-        exit.dr.dr = dr;
-        exit.dr.from = false;
-        handle(exit, 3);
-        assert_retired(3);
-        exit.dr.from = true;
-        exit.dr.gpr = GPR_RDI;
-        handle(exit, 3);
-        assert_retired(3);
-        exit.dr.gpr = GPR_RSI;
-        /* SDM 3B 18.2.3, 18.2.4: what is reserved reads as it always does. */
-        assert_int_equal(*reg(GPR_RDI), dr % 2 ? 0xffff0fff : 0xffffcfff);
-    }
-}
-
-/* With GD set an access is a fault, before it; the handler finds GD clear, and DR6 says why. */
-static void general_detect(void **state)
-{
-    struct vmx_exit exit = {.reason = VMX_EXIT_DR_ACCESS, .dr = {.dr = 7, .gpr = GPR_RSI}};
-
-    (void)state;
-    *reg(GPR_RSI) = 0x2400;
-    handle(exit, 3);
-    assert_retired(3);
-    assert_int_equal(vcpu->vmx.dr[GUEST_DR7], 0x2400);
-    *reg(GPR_RSI) = 0x400;
-    handle(exit, 3);
-    assert_fault(VECTOR_DB);
-    assert_int_equal(vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF, RFLAGS_RF);
-    assert_int_equal(vcpu->vmx.dr[GUEST_DR7], 0x400);
-    assert_int_equal(vcpu->vmx.dr[GUEST_DR6] & 0x2000, 0x2000);
-    handle(exit, 3);
-    assert_retired(3);
-}
-
 /* ---- Ends ---- */
 
 static void port_accesses(void **state)
@@ -553,8 +505,6 @@ int main(void)
         TEST(time_reads_rise),
         TEST(random_numbers),
         TEST(xsetbv_checks),
-        TEST(debug_registers),
-        TEST(general_detect),
         TEST(port_accesses),
         TEST(string_input_faults_before_it_acts),
         TEST(string_input_is_an_act_each),

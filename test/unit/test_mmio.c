@@ -119,10 +119,13 @@ static void arithmetic_as_the_host(void **state)
 /* Has the vCPU execute these bytes, which access `address`. */
 static enum exit_step run_bytes(uint64_t address, const uint8_t *bytes, size_t count)
 {
+    struct vmx_exit exit = {.reason = VMX_EXIT_EPT_VIOLATION,
+                            .ept = {.gpa = gpa(address), .gla = gva(address), .gla_valid = true}};
+
     memcpy(fake_bench_memory(bench, GUEST_MAIN), bytes, count);
     vmx_set_rip(&vcpu->vmx, GUEST_MAIN);
     vmx_set_rflags(&vcpu->vmx, RFLAGS_ONE | RFLAGS_RF);
-    return mmio_access(vcpu, address);
+    return mmio_access(vcpu, &exit);
 }
 
 #define RUN(address, ...)                                                                                    \

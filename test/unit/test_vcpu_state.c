@@ -105,6 +105,14 @@ static void canonical_form(void **ctx)
     changed.cpu.pending_debug |= UINT64_C(0x100f);
     vcpu_state_canonicalize(&changed);
     assert_memory_equal(&changed, &plain, sizeof(plain));
+    /* Of breakpoints only what the guest enables, and that something is. */
+    changed.cpu.dr7 |= 0x30;
+    changed.cpu.pending_debug |= UINT64_C(0x100f);
+    vcpu_state_canonicalize(&changed);
+    assert_int_equal(changed.cpu.pending_debug, plain.cpu.pending_debug | 0x1004);
+    changed.cpu.pending_debug = UINT64_C(0x4004);
+    vcpu_state_canonicalize(&changed);
+    assert_int_equal(changed.cpu.pending_debug, 0x4000);
 }
 
 static void init_keeps_what_it_must(void **ctx)

