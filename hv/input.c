@@ -91,16 +91,17 @@ static uint64_t get_number(const struct rec_input *input)
 
 void input_time(struct vm *vm)
 {
-    uint64_t now = devices_now(vm);
+    uint64_t deadline = __atomic_load_n(&vm->device_deadline, __ATOMIC_ACQUIRE);
+    uint64_t now;
     uint8_t bytes[8];
 
-    if (now < __atomic_load_n(&vm->device_deadline, __ATOMIC_ACQUIRE))
+    if (deadline == TICKS_NEVER || (now = devices_now(vm)) < deadline)
         return;
     spin_lock(&vm->order.lock);
     if (vm->mode == VM_RUN) {
         vports_advance(&vm->ports, now);
         devices_settle(vm, 0);
-    } else if (may_commit(vm)) {
+    } else if (now >= vm->device_deadline && may_commit(vm)) {
         /* A chunk that knows of it begins no earlier; see set_time_base(). */
         vm->time_given = MAX(vm->time_given, now);
         vports_advance(&vm->ports, now);

@@ -17,7 +17,7 @@ uint32_t input_console(struct vm *vm, const uint8_t *bytes, uint32_t length);
 
 /*
  * Record, run: a clock of the guest's devices that is due raises its interrupt, as one commit with the time
- * that it used. Called again and again.
+ * that it used. Called again and again by the control plane, and by recording vCPUs before a chunk begins.
  */
 void input_time(struct vm *vm);
 

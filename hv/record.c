@@ -10,6 +10,7 @@
 #include "hv/detail.h"
 #include "hv/devices.h"
 #include "hv/exits.h"
+#include "hv/input.h"
 #include "hv/phase.h"
 #include "hv/position.h"
 #include "hv/sleep.h"
@@ -92,9 +93,10 @@ static uint32_t choose_length(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     uint64_t length = noise_length(&vcpu->noise, vcpu->length);
-    uint64_t deadline = vlapic_next_deadline(&vcpu->state->lapic);
+    uint64_t deadline = MIN(vlapic_next_deadline(&vcpu->state->lapic),
+                            __atomic_load_n(&vm->device_deadline, __ATOMIC_RELAXED));
 
-    /* Not far past the APIC timer, which is looked at when a chunk begins. */
+    /* Not far past the APIC timer and the devices' clocks, which are looked at when a chunk begins. */
     if (deadline != VLAPIC_NEVER)
         length = MIN(length, deadline - MIN(vcpu->time_base, deadline));
     length = MAX(length, MIN(vm->chunk_min, vcpu->length));
@@ -455,6 +457,7 @@ void record_vcpu(struct vcpu *vcpu)
         wait(vcpu, noise_late(&vcpu->noise));
         if (noise_token(&vcpu->noise) && !take_token(vcpu))
             break;
+        input_time(vcpu->vm);
         if (!record_chunk(vcpu))
             break;
     }

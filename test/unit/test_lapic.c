@@ -443,6 +443,46 @@ static void test_hostile_sweep(void **state)
     }
 }
 
+/* Level-triggered vectors: TMR remembers, and their end is an act. */
+static void test_level(void **state)
+{
+    struct vlapic v = xapic();
+
+    (void)state;
+    vlapic_write(&v, VLAPIC_SVR, 0x1FF, 0);
+    assert_int_equal(vlapic_in_service(&v), -1);
+    vlapic_accept_level(&v, 0x61);
+    assert_int_equal(vlapic_pending(&v), 0x61);
+    vlapic_deliver(&v, 0x61);
+    assert_int_equal(vlapic_in_service(&v), 0x61);
+    assert_true(vlapic_is_level(&v, 0x61));
+    assert_int_equal(vlapic_write_class(&v, VLAPIC_EOI, 0), VLAPIC_CLASS_ACT);
+    vlapic_write(&v, VLAPIC_EOI, 0, 0);
+    vlapic_accept(&v, 0x61); /* an edge of the same vector */
+    vlapic_deliver(&v, 0x61);
+    assert_false(vlapic_is_level(&v, 0x61));
+    assert_int_equal(vlapic_write_class(&v, VLAPIC_EOI, 0), VLAPIC_CLASS_LOCAL);
+    vlapic_accept_level(&v, 0x0F);
+    assert_int_equal(v.esr_pending, VLAPIC_ESR_RECEIVE_ILLEGAL);
+}
+
+static void test_extint(void **state)
+{
+    struct vlapic v = xapic();
+
+    (void)state;
+    assert_false(vlapic_takes_extint(&v));
+    vlapic_write(&v, VLAPIC_SVR, 0x1FF, 0);
+    vlapic_write(&v, VLAPIC_LVT_LINT0, 0x700, 0);
+    assert_true(vlapic_takes_extint(&v));
+    vlapic_write(&v, VLAPIC_LVT_LINT0, 0x10700, 0);
+    assert_false(vlapic_takes_extint(&v));
+    vlapic_write(&v, VLAPIC_LVT_LINT0, 0x400, 0);
+    assert_false(vlapic_takes_extint(&v));
+    vlapic_write(&v, VLAPIC_APIC_BASE, VLAPIC_BASE_DEFAULT, 0); /* off: LINT0 is INTR */
+    assert_true(vlapic_takes_extint(&v));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -463,6 +503,8 @@ int main(void)
         cmocka_unit_test(test_level_eoi_is_an_act),
         cmocka_unit_test(test_ipi_classes),
         cmocka_unit_test(test_ipi_to_self),
+        cmocka_unit_test(test_level),
+        cmocka_unit_test(test_extint),
         cmocka_unit_test(test_hostile_sweep),
     };
 

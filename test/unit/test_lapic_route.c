@@ -243,6 +243,33 @@ static void test_local_reaches_nobody_else(void **state)
     }
 }
 
+/* Messages of an I/O APIC: 8-bit destinations, whatever the mode of the receivers. */
+static void test_bus(void **state)
+{
+    struct vlapic_dest d[N];
+
+    (void)state;
+    flat(d);
+    for (uint32_t i = 0; i < N; i++)
+        assert_int_equal(vlapic_route_bus(d, N, to8(i) | 0x40).targets, 1u << i);
+    assert_int_equal(vlapic_route_bus(d, N, to8(0xFF) | 0x40).targets, 0xF);
+    assert_int_equal(vlapic_route_bus(d, N, to8(6) | VLAPIC_ICR_LOGICAL | 0x40).targets, 6);
+    assert_int_equal(vlapic_route_bus(d, N, to8(6) | VLAPIC_ICR_LOGICAL | 0x140).targets, 2);
+    assert_int_equal(vlapic_route_bus(d, N, to8(6) | VLAPIC_ICR_LOGICAL | 0x140).mode, VLAPIC_FIXED);
+    assert_int_equal(vlapic_route_bus(d, N, to8(2) | 0x400).mode, VLAPIC_NMI);
+    assert_int_equal(vlapic_route_bus(d, N, to8(2) | 0x400).targets, 4);
+    assert_int_equal(vlapic_route_bus(d, N, to8(2) | 0x240).targets, 0); /* SMI */
+    assert_int_equal(vlapic_route_bus(d, N, to8(2) | 0x640).targets, 0); /* reserved here, not SIPI */
+    assert_int_equal(vlapic_route_bus(d, N, to8(2) | 0x740).targets, 0); /* ExtINT */
+    assert_int_equal(vlapic_route_bus(d, N, to8(2) | 0x0F).targets, 0);  /* illegal vector */
+    assert_int_equal(vlapic_route_bus(d, N, to8(2) | VLAPIC_ICR_TO_ALL | 0x40).targets,
+                     4); /* no shorthands */
+    x2(d);
+    assert_int_equal(vlapic_route_bus(d, N, to8(3) | 0x40).targets, 8);
+    assert_int_equal(vlapic_route_bus(d, N, to8(0xFF) | 0x40).targets, 0xF);
+    assert_int_equal(vlapic_route_bus(d, N, to8(5) | VLAPIC_ICR_LOGICAL | 0x40).targets, 5);
+}
+
 static void test_hostile_arguments(void **state)
 {
     struct vlapic_dest d[N];
@@ -257,12 +284,19 @@ static void test_hostile_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_physical),           cmocka_unit_test(test_shorthands),
-        cmocka_unit_test(test_logical_flat),       cmocka_unit_test(test_logical_cluster),
-        cmocka_unit_test(test_logical_x2apic),     cmocka_unit_test(test_modes),
-        cmocka_unit_test(test_invalid_shorthands), cmocka_unit_test(test_lowest_priority_is_lowest_number),
-        cmocka_unit_test(test_disabled_apics),     cmocka_unit_test(test_mixed_modes),
-        cmocka_unit_test(test_dest_copy),          cmocka_unit_test(test_local_reaches_nobody_else),
+        cmocka_unit_test(test_physical),
+        cmocka_unit_test(test_shorthands),
+        cmocka_unit_test(test_logical_flat),
+        cmocka_unit_test(test_logical_cluster),
+        cmocka_unit_test(test_logical_x2apic),
+        cmocka_unit_test(test_modes),
+        cmocka_unit_test(test_invalid_shorthands),
+        cmocka_unit_test(test_lowest_priority_is_lowest_number),
+        cmocka_unit_test(test_disabled_apics),
+        cmocka_unit_test(test_mixed_modes),
+        cmocka_unit_test(test_dest_copy),
+        cmocka_unit_test(test_local_reaches_nobody_else),
+        cmocka_unit_test(test_bus),
         cmocka_unit_test(test_hostile_arguments),
     };
 

@@ -248,6 +248,44 @@ static void time_is_counted(void **state)
     assert_int_equal(vcpu->state->time_reads, 2);
 }
 
+/* ---- The I/O APIC ---- */
+
+static void ioapic_accesses_are_acts(void **state)
+{
+    (void)state;
+    vcpu->vmx.gpr[GPR_RCX] = 0x1234567800000010;
+    assert_int_equal(RUN(VPLAT_IOAPIC + 0x10, 0x89, 0x08), EXIT_ENDED); /* mov %ecx, (%rax) */
+    assert_int_equal(vcpu->end, REC_END_MMIO);
+    assert_int_equal(vcpu->act.kind, ACT_MMIO_WRITE);
+    assert_int_equal(vcpu->act.reg, 0x10);
+    assert_int_equal(vcpu->act.value, 0x10);
+    assert_int_equal(vcpu->completion.length, 2);
+    assert_int_equal(vcpu->completion.gpr_mask, 0);
+    assert_true(vcpu->time_used);
+    assert_int_equal(RUN(VPLAT_IOAPIC, 0x8b, 0x10), EXIT_ENDED); /* mov (%rax), %edx */
+    assert_int_equal(vcpu->act.kind, ACT_MMIO_READ);
+    assert_int_equal(vcpu->act.reg, 0);
+    assert_int_equal(vcpu->completion.gpr, GPR_RDX);
+    assert_int_equal(vcpu->completion.gpr_mask, UINT64_MAX); /* the upper half becomes 0 */
+}
+
+static void ioapic_other_sizes_reach_nothing(void **state)
+{
+    (void)state;
+    vcpu->vmx.gpr[GPR_RDX] = 0;
+    assert_int_equal(RUN(VPLAT_IOAPIC, 0x8a, 0x10), EXIT_RESUME); /* mov (%rax), %dl */
+    assert_int_equal(vcpu->vmx.gpr[GPR_RDX], 0xff);
+    assert_int_equal(RUN(VPLAT_IOAPIC, 0x66, 0x89, 0x08), EXIT_RESUME); /* mov %cx, (%rax) */
+}
+
+static void ioapic_refuses_what_reads_and_writes(void **state)
+{
+    (void)state;
+    assert_int_equal(RUN(VPLAT_IOAPIC + 0x10, 0x09, 0x08), EXIT_ENDED); /* or %ecx, (%rax) */
+    assert_int_equal(vcpu->end, REC_END_REFUSED);
+    assert_non_null(strstr(vcpu->act.reason, "I/O APIC"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +296,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(acts, begin, end),
         cmocka_unit_test_setup_teardown(unknown_instructions_are_refused, begin, end),
         cmocka_unit_test_setup_teardown(time_is_counted, begin, end),
+        cmocka_unit_test_setup_teardown(ioapic_accesses_are_acts, begin, end),
+        cmocka_unit_test_setup_teardown(ioapic_other_sizes_reach_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(ioapic_refuses_what_reads_and_writes, begin, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
