@@ -58,6 +58,7 @@ FUZZ_CFLAGS  := -std=gnu11 -O1 -g $(WARN) -I. -DRV_HOST=1 -MMD -MP -fno-sanitize
 FUZZ_OBJ     := $(patsubst %.c,$(BUILD)/fuzz-obj/%.o,$(PURE_SRC) $(HOST_PURE_SRC) $(HOST_EXTRA_SRC)) \
                 $(patsubst %.S,$(BUILD)/host/%.o,$(wildcard test/fake/*.S))
 FUZZ_BIN     := $(patsubst test/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
+FUZZ_RETRO   := $(patsubst %.c,$(BUILD)/fuzz-obj/%.o,$(filter-out tools/retro/main.c,$(RETRO_SRC)))
 
 $(BUILD)/fuzz-obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -66,6 +67,17 @@ $(BUILD)/fuzz-obj/%.o: %.c
 $(BUILD)/fuzz-obj/libpure.a: $(FUZZ_OBJ)
 	@rm -f $@
 	ar rcs $@ $^
+
+# The host tool's own parsers: with all of it but main().
+$(FUZZ_RETRO) $(patsubst test/%.c,$(BUILD)/fuzz-obj/test/%.o,$(wildcard test/fuzz/fuzz_retro_*.c)): FUZZ_CFLAGS += -D_GNU_SOURCE
+
+$(BUILD)/fuzz-obj/libretro.a: $(FUZZ_RETRO)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/fuzz/fuzz_retro_%: $(BUILD)/fuzz-obj/test/fuzz/fuzz_retro_%.o $(BUILD)/fuzz-obj/libretro.a $(BUILD)/fuzz-obj/libpure.a
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined $^ $(RETRO_LIBS) -o $@
 
 $(BUILD)/fuzz/%: $(BUILD)/fuzz-obj/test/fuzz/%.o $(BUILD)/fuzz-obj/libpure.a
 	@mkdir -p $(@D)
@@ -80,7 +92,7 @@ fuzz: $(FUZZ_BIN) ## run each fuzzer for FUZZ_SECONDS (60)
 fuzz-quick: ## run each fuzzer for 3 seconds
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=3
 
--include $(FUZZ_OBJ:.o=.d)
+-include $(FUZZ_OBJ:.o=.d) $(FUZZ_RETRO:.o=.d)
 .PHONY: fuzz fuzz-quick
 
 # The model: all interleavings of small schedules, against a serial reference. Optimised, as there are

@@ -104,6 +104,9 @@ said out '@28 a_rather_long_name_5\+0x0 \[a_rather_long_name_0,.*,\+19[0-9]\]$'
 printf 'hello\n' >"$T/text"
 expect 1 $RETRO stats --pages --symbols "$T/text" "$T/a.log"
 said err "neither an ELF64 file nor a System.map: 'hello'"
+printf '2 D a\0001 D b\0001 D c\0001 D d\000' >"$T/text" # more lines by NULs than by newlines
+expect 1 $RETRO stats --pages --symbols "$T/text" "$T/a.log"
+said err "neither an ELF64 file nor a System.map: '2 D a'"
 # What Debian puts in the map's place.
 printf 'ffffffffffffffff B The real System.map is in the linux-image-<version>-dbg package\n' >"$T/text"
 expect 1 $RETRO stats --pages --symbols "$T/text" "$T/a.log"

@@ -66,6 +66,7 @@ static void record(const struct hunt_pool *pool, struct machine_options o, const
     o.console_file = NULL;
     int code = record_guest(&o, try->log);
     free(output);
+    free(try->log);
     fflush(NULL);
     _exit(code);
 }

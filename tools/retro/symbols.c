@@ -148,18 +148,20 @@ static bool add_map_line(struct symbols *s, char *line)
 static int read_map(struct symbols *s, const char *path)
 {
     size_t lines = 1;
-    char *line, *next;
+    char *line, *next, *end;
 
     for (size_t i = 0; i < s->length; i++)
         lines += s->file[i] == '\n';
     s->file = xrealloc(s->file, s->length + 1);
     s->file[s->length] = 0;
     s->list = xmalloc(lines * sizeof *s->list);
-    for (line = (char *)s->file; line < (char *)s->file + s->length; line = next) {
-        next = strchr(line, '\n');
-        next = next ? next : line + strlen(line);
+    end = (char *)s->file + s->length;
+    for (line = (char *)s->file; line < end; line = next) {
+        next = memchr(line, '\n', (size_t)(end - line));
+        next = next ? next : end;
         *next++ = 0;
-        if (!add_map_line(s, line))
+        /* A NUL within it would make more lines than were counted. */
+        if (line + strlen(line) + 1 != next || !add_map_line(s, line))
             return fail(RETRO_USAGE, "%s is neither an ELF64 file nor a System.map: '%.100s'", path, line);
     }
     return RETRO_OK;
