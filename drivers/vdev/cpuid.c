@@ -28,11 +28,13 @@
 /* Leaf 6 EAX: ARAT, the APIC timer never stops. */
 #define LEAF6_EAX BIT(2)
 /*
- * Leaf 7 EBX: FSGSBASE BMI1 SMEP BMI2 RDSEED SMAP. BMI1 and LZCNT are promised because their encodings run on
- * every processor, as other instructions where the feature is missing: so the model fixes what they do.
- * FSGSBASE touches nothing but the FS and GS bases, which are guest state of the VMCS.
+ * Leaf 7 EBX: FSGSBASE TSC_ADJUST BMI1 SMEP BMI2 RDSEED SMAP. TSC_ADJUST, which is always 0, tells operating
+ * systems that nobody sets TSCs apart; without it they measure the TSC by clocks that lose ticks, and stop
+ * using it. BMI1 and LZCNT are promised because their encodings run on every processor, as other instructions
+ * where the feature is missing: so the model fixes what they do. FSGSBASE touches nothing but the FS and GS
+ * bases, which are guest state of the VMCS.
  */
-#define LEAF7_EBX (BIT(0) | BIT(3) | BIT(7) | BIT(8) | BIT(18) | BIT(20))
+#define LEAF7_EBX (BIT(0) | BIT(1) | BIT(3) | BIT(7) | BIT(8) | BIT(18) | BIT(20))
 /* Leaf 80000001H ECX: LAHF LZCNT; EDX: SYSCALL NX RDTSCP LM. */
 #define EXT1_ECX (BIT(0) | BIT(5))
 #define EXT1_EDX (BIT(11) | BIT(20) | BIT(27) | BIT(29))

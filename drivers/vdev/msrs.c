@@ -17,6 +17,7 @@ static const struct msr_rule rules[] = {
     {"IA32_PLATFORM_ID", VMSR_PLATFORM_ID, VMSR_PLATFORM_ID, STORED, FAULT},
     {"IA32_APIC_BASE", VMSR_APIC_BASE, VMSR_APIC_BASE, APIC, APIC},
     {"IA32_FEATURE_CONTROL", VMSR_FEATURE_CONTROL, VMSR_FEATURE_CONTROL, STORED, FAULT},
+    {"IA32_TSC_ADJUST", VMSR_TSC_ADJUST, VMSR_TSC_ADJUST, STORED, STORED},
     {"IA32_BIOS_SIGN_ID", VMSR_BIOS_SIGN_ID, VMSR_BIOS_SIGN_ID, STORED, STORED},
     {"IA32_MTRRCAP", VMSR_MTRRCAP, VMSR_MTRRCAP, STORED, FAULT},
     {"IA32_SYSENTER_CS, _ESP, _EIP", VMSR_SYSENTER_CS, VMSR_SYSENTER_EIP, PASS, PASS},
@@ -182,6 +183,7 @@ static bool stored_valid(uint32_t msr, uint64_t value)
         return true; /* written with 0 before CPUID loads it; the value is ignored */
     case VMSR_MISC_ENABLE:
         return ((value ^ MISC_ENABLE_VALUE) & ~MISC_FAST_STRINGS) == 0;
+    case VMSR_TSC_ADJUST: /* guest time is the log's */
     case VMSR_MCG_STATUS:
     case VMSR_DEBUGCTL:
         return value == 0;

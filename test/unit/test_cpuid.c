@@ -143,9 +143,9 @@ static void test_hidden_features(void **state)
                                       BIT(12) | BIT(2) | BIT(4) | BIT(11)),
                      0);
     assert_int_equal(ask(1, 0).edx & (BIT(21) | BIT(22)), 0); /* DS, ACPI clock control */
-    /* TSC_ADJUST, SGX, HLE, AVX2, INVPCID, RTM, PQM, MPX, PQE, AVX-512, PT */
-    assert_int_equal(ask(7, 0).ebx & (BIT(1) | BIT(2) | BIT(4) | BIT(5) | BIT(10) | BIT(11) | BIT(12) |
-                                      BIT(14) | BIT(15) | BIT(16) | BIT(25)),
+    /* SGX, HLE, AVX2, INVPCID, RTM, PQM, MPX, PQE, AVX-512, PT */
+    assert_int_equal(ask(7, 0).ebx & (BIT(2) | BIT(4) | BIT(5) | BIT(10) | BIT(11) | BIT(12) | BIT(14) |
+                                      BIT(15) | BIT(16) | BIT(25)),
                      0);
     assert_int_equal(ask(7, 0).ecx, 0); /* PKU, WAITPKG, RDPID ... */
     assert_int_equal(ask(7, 0).edx, 0); /* IBRS, ARCH_CAPABILITIES, UINTR ... */
@@ -217,10 +217,11 @@ static void test_missing_is_named(void **state)
 static void test_required_is_complete(void **state)
 {
     static const struct cpuid_feature made[] = {
-        {"x2APIC", 1, 0, 21, CPUID_REG_ECX}, {"TSC_DEADLINE", 1, 0, 24, CPUID_REG_ECX},
-        {"HV", 1, 0, 31, CPUID_REG_ECX},     {"APIC", 1, 0, 9, CPUID_REG_EDX},
-        {"MTRR", 1, 0, 12, CPUID_REG_EDX},   {"MCA", 1, 0, 14, CPUID_REG_EDX},
-        {"SS", 1, 0, 27, CPUID_REG_EDX},     {"HTT", 1, 0, 28, CPUID_REG_EDX},
+        {"x2APIC", 1, 0, 21, CPUID_REG_ECX},    {"TSC_DEADLINE", 1, 0, 24, CPUID_REG_ECX},
+        {"HV", 1, 0, 31, CPUID_REG_ECX},        {"APIC", 1, 0, 9, CPUID_REG_EDX},
+        {"TSC_ADJUST", 7, 0, 1, CPUID_REG_EBX}, {"MTRR", 1, 0, 12, CPUID_REG_EDX},
+        {"MCA", 1, 0, 14, CPUID_REG_EDX},       {"SS", 1, 0, 27, CPUID_REG_EDX},
+        {"HTT", 1, 0, 28, CPUID_REG_EDX},
     };
     static const uint32_t words[][2] = {{1, CPUID_REG_ECX},
                                         {1, CPUID_REG_EDX},

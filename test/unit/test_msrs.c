@@ -32,7 +32,7 @@ static void test_classes(void **state)
         enum msr_class read, write;
     } rows[] = {
         {0x10, MSR_CLASS_TIME, MSR_CLASS_FAULT},            /* TSC */
-        {0x3B, MSR_CLASS_FAULT, MSR_CLASS_FAULT},           /* TSC_ADJUST */
+        {0x3B, MSR_CLASS_STORED, MSR_CLASS_STORED},         /* TSC_ADJUST */
         {0x1B, MSR_CLASS_APIC, MSR_CLASS_APIC},             /* APIC_BASE */
         {0x6E0, MSR_CLASS_APIC, MSR_CLASS_APIC},            /* TSC_DEADLINE */
         {0x7FF, MSR_CLASS_FAULT, MSR_CLASS_FAULT},          /* before x2APIC */
@@ -172,6 +172,8 @@ static void test_values(void **state)
         {VMSR_MISC_ENABLE, 0x1801, true},
         {VMSR_MISC_ENABLE, 0x1800, true},
         {VMSR_MISC_ENABLE, 0x41801, false}, /* MONITOR */
+        {VMSR_TSC_ADJUST, 0, true},
+        {VMSR_TSC_ADJUST, 1, false},
         {VMSR_DEBUGCTL, 0, true},
         {VMSR_DEBUGCTL, 1, false},
         {VMSR_BIOS_SIGN_ID, UINT64_MAX, true},
