@@ -119,3 +119,8 @@ SECONDS=0
 expect 11 timeout --preserve-status -s INT 1 "$RETRO" hunt --home "$home" --guest "$home/guest file=1.elf" --tries 4 --match x -o "$T/b.log"
 [ $SECONDS -lt 8 ]
 wait_for gone
+
+# The help names each end that is taken.
+expect 0 "$RETRO" hunt --help
+tr -s ' \n' ' ' <"$T/out" >"$T/words"
+said words 'guest ends so: an exit status, bad \(all but 0\), shutdown, halted, refused, limit, power-off, reset, timeout '

@@ -431,7 +431,7 @@ int command_hunt(int argc, char **argv)
         {"no-match", OPTION_NO_MATCH, "REGEX", 0, "Hunt until the console does not match", 0},
         {"end", OPTION_END, "END", 0,
          "Hunt until the guest ends so: an exit status, bad (all but 0), shutdown, halted, refused, limit, "
-         "timeout",
+         "power-off, reset, timeout",
          0},
         {"show", OPTION_SHOW, "REGEX", 0,
          "Count what of the console matches this, its first group if it has one (the regular expression "
