@@ -23,6 +23,13 @@
 #define ASKED_INT1   2u
 #define WATCH_WORD   8 /* bytes from one watched word to the next */
 
+/* What comes in each round. */
+#define LOOPS       6u /* calls of debug_loop */
+#define LOOP_ROUNDS 8u
+#define CODE        (LOOP_ROUNDS * (1 + 2 + 4 + 1))
+#define DATA        (LOOP_ROUNDS * (2 + 2 + 3) + 2)
+#define PORTS       3u
+
 /* SDM 3B 18.2.4. */
 enum { ON_EXECUTE = 0, ON_WRITE = 1, ON_PORT = 2, ON_ACCESS = 3 };
 enum { LENGTH_1 = 0, LENGTH_2 = 1, LENGTH_8 = 2, LENGTH_4 = 3 };
@@ -307,7 +314,9 @@ int main(void)
         detected = detected && states[i].detected == rounds;
         int1 = int1 && states[i].int1 == rounds;
     }
-    sum.errors += shared != 6 * 8 * rounds * cpu_count();
+    sum.errors += shared != LOOPS * LOOP_ROUNDS * rounds * cpu_count();
+    sum.errors += sum.code != CODE * rounds * cpu_count() || sum.data != DATA * rounds * cpu_count();
+    sum.errors += sum.ports != PORTS * rounds * cpu_count() || sum.soft != rounds * cpu_count();
     say("result: debug cpus %u code %llu data %llu ports %llu steps %llu soft %llu errors %llu hash "
         "%016llx\n",
         cpu_count(), (ull)sum.code, (ull)sum.data, (ull)sum.ports, (ull)sum.steps, (ull)sum.soft,

@@ -350,7 +350,10 @@ static enum exit_step handle_ept_violation(struct vcpu *vcpu, const struct vmx_e
         return mmio_access(vcpu, exit);
     }
     HV_CHECK(vcpu->vm->mode != VM_RUN);
-    vmx_reinject(&vcpu->vmx);
+    /* A breakpoint on the instruction has fired before the access. The exit saves RF = 1 (SDM 3C 28.3.3), but
+     * not in all emulators. */
+    if (!vmx_reinject(&vcpu->vmx) && vmx_debug_here(&vcpu->vmx))
+        vmx_resume_flag(&vcpu->vmx, true);
     if (exit->ept.page_walk)
         view_note_table(&vcpu->view, (uint32_t)gpn);
     /* A translation older than the copy can still be cached; the violation has dropped it. */

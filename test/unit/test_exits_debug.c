@@ -267,6 +267,20 @@ static void interrupts_keep_the_guests_resume_flag(void **state)
     }
 }
 
+/* The access of an instruction whose breakpoint has fired leads to a copy of the page, and starts again. */
+static void a_violation_does_not_repeat_a_breakpoint(void **state)
+{
+    struct vmx_exit exit = {.reason = VMX_EXIT_EPT_VIOLATION, .ept = {.gpa = gpa(WATCHED), .write = true}};
+
+    (void)state;
+    set(0, HERE);
+    for (unsigned on = 0; on < 2; on++) {
+        set(7, on ? setting(0, 0, 0) : 0);
+        assert_int_equal(handle(exit, 0), EXIT_RESUME);
+        assert_int_equal((vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF) != 0, on);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +294,7 @@ int main(void)
         TEST(ports),
         TEST(accesses_by_the_hypervisor),
         TEST(interrupts_keep_the_guests_resume_flag),
+        TEST(a_violation_does_not_repeat_a_breakpoint),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
