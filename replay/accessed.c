@@ -89,12 +89,10 @@ static bool entry_surprises(const uint64_t *base, const uint64_t *copy, uint32_t
     return surprise(base[word], copy[word]) & bit;
 }
 
-/*
- * The runs of such entries, at `p`, which has room for PAGE_BYTES_MAX; *count of them. NULL: they are more
- * than `most` runs, or than a record holds.
- */
+/* The runs of such entries, at `p`, which has room for PAGE_BYTES_MAX; *count of them. NULL: too many for a
+ * record. */
 static uint8_t *put_runs(uint8_t *p, const uint64_t *base, const uint64_t *copy, uint32_t bytes,
-                         uint32_t most, uint32_t *count)
+                         uint32_t *count)
 {
     const uint8_t *start = p;
     uint32_t entries = PAGE_SIZE / bytes, next = 0;
@@ -106,8 +104,9 @@ static uint8_t *put_runs(uint8_t *p, const uint64_t *base, const uint64_t *copy,
             i++;
         if (i == first)
             continue;
-        if (++*count > most || p - start > (ptrdiff_t)REC_ACCESSED_MAX)
+        if (p - start > (ptrdiff_t)REC_ACCESSED_MAX)
             return NULL;
+        ++*count;
         p = put_varint(p, first - next);
         p = put_varint(p, i - first - 1);
         next = i + 1;
@@ -115,12 +114,11 @@ static uint8_t *put_runs(uint8_t *p, const uint64_t *base, const uint64_t *copy,
     return p;
 }
 
-bool accessed_append(struct accessed_list *list, uint32_t gpn, const uint64_t *base, const uint64_t *copy,
-                     uint32_t runs)
+bool accessed_append(struct accessed_list *list, uint32_t gpn, const uint64_t *base, const uint64_t *copy)
 {
     uint32_t bytes = entry_bytes_of(base, copy), count;
     uint8_t of_runs[PAGE_BYTES_MAX], head[2 * LOG_VARINT_MAX];
-    const uint8_t *end = put_runs(of_runs, base, copy, bytes, runs, &count);
+    const uint8_t *end = put_runs(of_runs, base, copy, bytes, &count);
     uint8_t *p = put_varint(head, 2 * (uint64_t)(gpn - list->next) + (bytes == 8));
 
     if (!end)

@@ -41,10 +41,9 @@ struct accessed_list {
 
 /*
  * Appends page gpn, which was `base` and is `copy`, with its bits that are not as a replay would take them
- * to be. False: there is no room, or there are more than `runs` runs of such bits; nothing is appended.
+ * to be. False: there is no room, and nothing is appended.
  */
-bool accessed_append(struct accessed_list *list, uint32_t gpn, const uint64_t *base, const uint64_t *copy,
-                     uint32_t runs);
+bool accessed_append(struct accessed_list *list, uint32_t gpn, const uint64_t *base, const uint64_t *copy);
 
 /* A list's page: its number and the bits that are not as expected, by entries of 4 or 8 bytes. */
 struct accessed_page {

@@ -249,8 +249,6 @@ enum view_fault view_write_fault(struct view *view, uint32_t gpn)
 
 /* ---- Accessed bits ---- */
 
-#define TABLE_RUNS 24u /* with more surprises, a page that was a paging structure is none any more */
-
 bool view_listed(const struct view *view, const uint8_t **at, struct accessed_page *page)
 {
     if (!*at)
@@ -302,21 +300,26 @@ bool view_plainly_equal(const struct view *view, uint32_t gpn)
     return true;
 }
 
-/* Recording: whether page gpn, which has changed, goes to the list, and is there now. */
+/*
+ * Recording: whether page gpn, which has changed, goes to the list, and is there now. A page that was a
+ * paging structure, and alone has more surprising bits than a record holds, is none any more.
+ */
 static bool list_accessed(struct view *view, uint32_t gpn, const uint64_t *base, const uint64_t *copy)
 {
     struct view_page *page = &view->page[gpn];
     uint32_t look = accessed_look(base, copy);
+    bool alone = view->accessed.used == 0;
 
-    if (look & ACCESSED_ALONE) {
-        if (!accessed_append(&view->accessed, gpn, base, copy, PAGE_WORDS))
-            view->accessed_full = true;
-        return true;
-    }
-    if (!page->table || !(look & ACCESSED_STORED))
+    if (!(look & ACCESSED_ALONE) && !(page->table && (look & ACCESSED_STORED)))
         return false;
-    page->table = accessed_append(&view->accessed, gpn, base, copy, TABLE_RUNS);
-    return page->table;
+    if (accessed_append(&view->accessed, gpn, base, copy))
+        return true;
+    if (alone && !(look & ACCESSED_ALONE)) {
+        page->table = false;
+        return false;
+    }
+    view->accessed_full = true;
+    return true;
 }
 
 /* The digest of a page that has changed, without the bits that a list tells. */

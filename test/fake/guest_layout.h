@@ -31,6 +31,8 @@
 #define GUEST_SWEEP        0x1e000
 #define GUEST_SWEEP_PAGES  12
 #define GUEST_BEFORE       0x2a000
+#define GUEST_TABLES       0x2c000 /* looks like paging structures: a page of 8-byte entries, one of 4 */
+#define GUEST_TABLES_BYTES 0x2000
 #define GUEST_ABSENT       0x2b000 /* string stores there are page faults */
 
 /* Each vCPU's own: four pages. */

@@ -4,6 +4,7 @@
 #include "ept/view.h"
 #include "hv/base/check.h"
 #include "hv/cpu/cpu.h"
+#include "test/fake/guest_layout.h"
 #include "test/fake/processor_inside.h"
 #include "vmx/vmcs.h"
 
@@ -13,7 +14,8 @@
 #define QUALIFY_FETCH   BIT(2)
 #define QUALIFY_RIGHT_R BIT(3)
 #define QUALIFY_RIGHT_X BIT(5)
-#define QUALIFY_LINEAR  (BIT(7) | BIT(8))
+#define QUALIFY_LINEAR  BIT(7)
+#define QUALIFY_ACCESS  BIT(8) /* not by a page walk */
 
 uint32_t fake_segment_base(struct fakerun *run, enum vmx_segment_index index)
 {
@@ -83,7 +85,7 @@ bool fake_read(struct fakerun *run, uint32_t linear, void *data, uint32_t bytes)
     uint8_t *host[2];
     uint32_t first;
 
-    if (!translate_span(run, linear, bytes, FAKETLB_READ, QUALIFY_READ, host, &first))
+    if (!translate_span(run, linear, bytes, FAKETLB_READ, QUALIFY_ACCESS | QUALIFY_READ, host, &first))
         return false;
     run->matched |= fake_match_data(run, linear, bytes, false);
     memcpy(data, host[0], first);
@@ -97,7 +99,7 @@ bool fake_write(struct fakerun *run, uint32_t linear, const void *data, uint32_t
     uint8_t *host[2];
     uint32_t first;
 
-    if (!translate_span(run, linear, bytes, FAKETLB_WRITE, QUALIFY_WRITE, host, &first))
+    if (!translate_span(run, linear, bytes, FAKETLB_WRITE, QUALIFY_ACCESS | QUALIFY_WRITE, host, &first))
         return false;
     run->matched |= fake_match_data(run, linear, bytes, true);
     memcpy(host[0], data, first);
@@ -111,8 +113,8 @@ bool fake_probe_write(struct fakerun *run, uint32_t linear, uint32_t bytes, bool
     uint8_t *host[2];
     uint32_t first;
 
-    return translate_span(run, linear, bytes, FAKETLB_WRITE, QUALIFY_WRITE | (also_read ? QUALIFY_READ : 0),
-                          host, &first);
+    return translate_span(run, linear, bytes, FAKETLB_WRITE,
+                          QUALIFY_ACCESS | QUALIFY_WRITE | (also_read ? QUALIFY_READ : 0), host, &first);
 }
 
 /* The second page only when the first does not hold a whole instruction: as late as a processor may. */
@@ -122,7 +124,7 @@ bool fake_fetch(struct fakerun *run, uint8_t bytes[15], uint32_t *count)
     uint32_t here = PAGE_SIZE - (uint32_t)(linear & PAGE_MASK);
     uint8_t *host;
 
-    if (!translate(run, linear, FAKETLB_FETCH, QUALIFY_FETCH, &host))
+    if (!translate(run, linear, FAKETLB_FETCH, QUALIFY_ACCESS | QUALIFY_FETCH, &host))
         return false;
     *count = MIN(here, 15u);
     memcpy(bytes, host, *count);
@@ -135,4 +137,24 @@ void fake_speculate(struct fakerun *run)
 
     faketlb_access(&cpu->tlb, run->eptp, (uint32_t)(fake_random(&cpu->random) % cpu->tlb.pages), FAKETLB_READ,
                    NULL);
+}
+
+#define ENTRY_PRESENT 0x01u
+#define ENTRY_A       0x20u
+#define ENTRY_ADDRESS 0xfffff000u
+
+/* With EPT A/D bits each walk counts as a write to the paging structure (SDM 3C 29.3.5). */
+bool fake_walk(struct fakerun *run)
+{
+    uint32_t linear = GUEST_TABLES + (uint32_t)(fake_random(&run->cpu->random) % GUEST_TABLES_BYTES & ~3u);
+    uint32_t entry;
+    uint8_t *host;
+
+    if (!translate(run, linear, FAKETLB_WRITE, QUALIFY_READ | QUALIFY_WRITE, &host))
+        return false;
+    memcpy(&entry, host, sizeof(entry));
+    if ((entry & ENTRY_PRESENT) && (entry & ENTRY_ADDRESS))
+        entry |= ENTRY_A;
+    memcpy(host, &entry, sizeof(entry));
+    return true;
 }

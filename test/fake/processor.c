@@ -323,6 +323,8 @@ static void run_guest(struct fakerun *run)
         spend(run);
         if (fakecpu_chance(run->cpu, run->cpu->model.speculate))
             fake_speculate(run);
+        if (fakecpu_chance(run->cpu, run->cpu->model.walks) && !fake_walk(run))
+            return;
     }
 }
 

@@ -22,6 +22,7 @@ struct fakecpu_model {
     uint64_t seed;
     uint32_t evict;       /* per memory access: a translation leaves the TLB */
     uint32_t speculate;   /* per instruction: some other page is read as well */
+    uint32_t walks;       /* per instruction: a page walk sets an A bit at GUEST_TABLES, wanted or not */
     uint32_t host_events; /* per instruction: the host gets an interrupt or an NMI */
     uint32_t slow;        /* per instruction: it takes up to slow_ticks more */
     uint32_t slow_ticks;

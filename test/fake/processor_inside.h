@@ -86,6 +86,8 @@ bool fake_probe_write(struct fakerun *run, uint32_t linear, uint32_t bytes, bool
 /* Instruction bytes at CS:RIP. */
 bool fake_fetch(struct fakerun *run, uint8_t bytes[15], uint32_t *count);
 void fake_speculate(struct fakerun *run);
+/* A walk through a paging structure, which the guest has though it does not use it. */
+bool fake_walk(struct fakerun *run);
 
 uint32_t fake_segment_base(struct fakerun *run, enum vmx_segment_index index);
 bool fake_protected(struct fakerun *run);

@@ -43,7 +43,7 @@ static inline void random_accessed(struct rec_chunk *c, uint64_t *state)
         }
         for (uint64_t bits = random_below(state, 12); bits; bits--)
             copy[random_below(state, PAGE_WORDS)] ^= random_below(state, 2) ? 0x20 : 0x2000000020;
-        if (!accessed_append(&list, gpn, base, copy, PAGE_WORDS))
+        if (!accessed_append(&list, gpn, base, copy))
             break;
         gpn += 1 + (uint32_t)random_below(state, 300);
     }
