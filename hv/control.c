@@ -10,8 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FLUSH_SECONDS_DIVISOR 4u  /* an open block waits a quarter of a second at most */
-#define ANSWER_SECONDS        20u /* without a word from the host for so long, it is not there */
+#define FLUSH_SECONDS_DIVISOR 4u /* an open block waits a quarter of a second at most */
+/*
+ * Without a word from the host for so long, it is not there. The link sends again after 0.5, 1, 2, 4 and then
+ * every 8 seconds: on a line that loses most of it, so many tries need their time.
+ */
+#define ANSWER_SECONDS 40u
 
 /* ---- Messages ---- */
 

@@ -3,10 +3,9 @@
 #include "hv/base/check.h"
 #include "hv/base/digest.h"
 #include "hv/cpu/cpu.h"
+#include "hv/text.h"
 #include "replay/log_detail.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #define RING_SIZE   (1u << 20) /* a power of two */
@@ -121,25 +120,7 @@ uint32_t detail_take(struct vm *vm, uint8_t *to, uint32_t room, bool *waits)
 
 /* ---- Replay ---- */
 
-struct report {
-    char *text;
-    size_t size, used;
-};
-
-static void say(struct report *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void say(struct report *r, const char *format, ...)
-{
-    va_list args;
-    int more;
-
-    va_start(args, format);
-    more = vsnprintf(r->text + r->used, r->size - r->used, format, args);
-    va_end(args);
-    r->used = MIN(r->used + (size_t)MAX(more, 0), r->size - 1);
-}
-
-static void compare_state(struct report *r, const struct detail_state *expected,
+static void compare_state(struct text_out *r, const struct detail_state *expected,
                           const struct detail_state *found)
 {
     unsigned named = 0;
@@ -147,12 +128,12 @@ static void compare_state(struct report *r, const struct detail_state *expected,
     for (unsigned i = 0; i < DETAIL_REGISTERS; i++) {
         if (expected->regs[i] == found->regs[i] || named++ >= MOST_VALUES)
             continue;
-        say(r, ", %s expected %#llx found %#llx", detail_register_name(i),
-            (unsigned long long)expected->regs[i], (unsigned long long)found->regs[i]);
+        text_say(r, ", %s expected %#llx found %#llx", detail_register_name(i),
+                 (unsigned long long)expected->regs[i], (unsigned long long)found->regs[i]);
     }
     for (unsigned i = 0; i < DETAIL_PARTS; i++) {
         if (expected->part[i] != found->part[i] && !(i == DETAIL_PART_CPU && named))
-            say(r, ", state differs in %s", detail_part_name(i));
+            text_say(r, ", state differs in %s", detail_part_name(i));
     }
 }
 
@@ -175,14 +156,14 @@ static void expected_page(const struct log_detail_page *page, const uint64_t *ba
     memcpy(out + known, found + known, (PAGE_WORDS - known) * sizeof(*out));
 }
 
-static bool compare_page(struct report *r, struct vcpu *vcpu, const struct log_detail_page *page)
+static bool compare_page(struct text_out *r, struct vcpu *vcpu, const struct log_detail_page *page)
 {
     const struct view *view = &vcpu->view;
     const uint64_t *found, *base;
     uint64_t *expected = vcpu->detail_scratch;
 
     if (page->gpn >= view->order->pages) {
-        say(r, ", page %#x is beyond memory", page->gpn);
+        text_say(r, ", page %#x is beyond memory", page->gpn);
         return false;
     }
     found = view_data(view, page->gpn);
@@ -192,8 +173,8 @@ static bool compare_page(struct report *r, struct vcpu *vcpu, const struct log_d
         if (expected[i] == found[i] || view_plain_word(view, page->gpn, base[i], expected[i]) ==
                                            view_plain_word(view, page->gpn, base[i], found[i]))
             continue;
-        say(r, ", page %#x word %#x expected %#llx found %#llx", page->gpn, i * 8,
-            (unsigned long long)expected[i], (unsigned long long)found[i]);
+        text_say(r, ", page %#x word %#x expected %#llx found %#llx", page->gpn, i * 8,
+                 (unsigned long long)expected[i], (unsigned long long)found[i]);
         return false;
     }
     return true;
@@ -211,7 +192,7 @@ static bool lists(struct log_detail detail, uint32_t gpn)
 }
 
 /* A page that changed here, but not in the recording. */
-static void compare_others(struct report *r, struct vcpu *vcpu, const struct log_detail *detail)
+static void compare_others(struct text_out *r, struct vcpu *vcpu, const struct log_detail *detail)
 {
     const struct view *view = &vcpu->view;
 
@@ -222,7 +203,7 @@ static void compare_others(struct report *r, struct vcpu *vcpu, const struct log
             continue;
         if (lists(*detail, gpn) || view_plainly_equal(view, gpn))
             continue;
-        say(r, ", page %#x changed, which did not", gpn);
+        text_say(r, ", page %#x changed, which did not", gpn);
         return;
     }
 }
@@ -249,7 +230,7 @@ uint32_t detail_distance(const struct vcpu *vcpu)
 
 bool detail_compare(struct vcpu *vcpu, char *text, size_t size)
 {
-    struct report r = {.text = text, .size = size};
+    struct text_out r = {.text = text, .size = size};
     struct log_detail detail, pages;
     struct log_detail_page page;
     struct detail_state found;
@@ -264,6 +245,6 @@ bool detail_compare(struct vcpu *vcpu, char *text, size_t size)
         ;
     compare_others(&r, vcpu, &detail);
     if (!r.used)
-        say(&r, ", nothing that the log tells in detail differs");
+        text_say(&r, ", nothing that the log tells in detail differs");
     return true;
 }

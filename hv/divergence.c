@@ -3,9 +3,7 @@
 #include "hv/chunk.h"
 #include "hv/cpu/cpu.h"
 #include "hv/detail.h"
-
-#include <stdarg.h>
-#include <stdio.h>
+#include "hv/text.h"
 
 static const char *const end_names[REC_END_COUNT] = {
     [REC_END_POSITION] = "position", [REC_END_PAUSE] = "PAUSE",
@@ -56,71 +54,54 @@ void divergence_note_near(struct vcpu *vcpu)
         note_place(vcpu, distance);
 }
 
-static int append(char *text, size_t size, int used, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-
-static int append(char *text, size_t size, int used, const char *format, ...)
-{
-    va_list args;
-    int more;
-
-    if (used < 0 || (size_t)used >= size)
-        return used;
-    va_start(args, format);
-    more = vsnprintf(text + used, size - (size_t)used, format, args);
-    va_end(args);
-    return used + MAX(more, 0);
-}
-
-static int expected_text(const struct vcpu *vcpu, char *text, size_t size)
+static void expected_text(const struct vcpu *vcpu, struct text_out *out)
 {
     const struct rec_chunk *expected = vcpu->expected;
-    int used = snprintf(text, size, "vCPU %u, its chunk %llu, seq %llu: expected end %s", vcpu->index,
-                        (unsigned long long)vcpu->counters[REC_COUNT_CHUNKS] + 1,
-                        (unsigned long long)vcpu->seq, end_names[expected->end % REC_END_COUNT]);
+
+    text_say(out, "vCPU %u, its chunk %llu, seq %llu: expected end %s", vcpu->index,
+             (unsigned long long)vcpu->counters[REC_COUNT_CHUNKS] + 1, (unsigned long long)vcpu->seq,
+             end_names[expected->end % REC_END_COUNT]);
 
     if (expected->end == REC_END_POSITION)
-        used = append(text, size, used, " at %#llx rflags %#llx", (unsigned long long)expected->position.rip,
-                      (unsigned long long)expected->position.rflags);
+        text_say(out, " at %#llx rflags %#llx", (unsigned long long)expected->position.rip,
+                 (unsigned long long)expected->position.rflags);
     if (vcpu->vm->counts_branches && expected->flags & REC_F_BRANCHES)
-        used = append(text, size, used, " after %llu conditional branches",
-                      (unsigned long long)expected->position.branches);
-    return append(text, size, used, ", digest %04x", expected->digest);
+        text_say(out, " after %llu conditional branches", (unsigned long long)expected->position.branches);
+    text_say(out, ", digest %04x", expected->digest);
 }
 
-static void found_text(const struct vcpu *vcpu, char *text, size_t size, int used)
+static void found_text(const struct vcpu *vcpu, struct text_out *out)
 {
     const struct vcpu_found *found = &vcpu->found;
 
     if (!found->valid) {
-        append(text, size, used, "; found no such place: now at rip %#llx",
-               (unsigned long long)vcpu->state->cpu.rip);
+        text_say(out, "; found no such place: now at rip %#llx", (unsigned long long)vcpu->state->cpu.rip);
         return;
     }
-    used = append(text, size, used, "; found end %s at rip %#llx rflags %#llx rax %#llx rcx %#llx rsp %#llx",
-                  end_names[found->end % REC_END_COUNT], (unsigned long long)found->cpu.rip,
-                  (unsigned long long)found->cpu.rflags, (unsigned long long)found->cpu.gpr[GPR_RAX],
-                  (unsigned long long)found->cpu.gpr[GPR_RCX], (unsigned long long)found->cpu.gpr[GPR_RSP]);
+    text_say(out, "; found end %s at rip %#llx rflags %#llx rax %#llx rcx %#llx rsp %#llx",
+             end_names[found->end % REC_END_COUNT], (unsigned long long)found->cpu.rip,
+             (unsigned long long)found->cpu.rflags, (unsigned long long)found->cpu.gpr[GPR_RAX],
+             (unsigned long long)found->cpu.gpr[GPR_RCX], (unsigned long long)found->cpu.gpr[GPR_RSP]);
     if (vcpu->vm->counts_branches)
-        used = append(text, size, used, ", %llu conditional branches", (unsigned long long)found->branches);
+        text_say(out, ", %llu conditional branches", (unsigned long long)found->branches);
     if (found->page_count)
-        used = append(text, size, used, ", %u changed pages", found->page_count);
+        text_say(out, ", %u changed pages", found->page_count);
     for (uint32_t i = 0; i < MIN(found->page_count, (uint32_t)VCPU_FOUND_PAGES); i++)
-        used = append(text, size, used, " %#x", found->pages[i]);
-    append(text, size, used, "%s",
-           found->differences[0] ? found->differences
-                                 : "; a recording with detail=on tells registers and words");
+        text_say(out, " %#x", found->pages[i]);
+    text_say(out, "%s",
+             found->differences[0] ? found->differences
+                                   : "; a recording with detail=on tells registers and words");
 }
 
 void divergence_report(struct vcpu *vcpu)
 {
     struct vm_divergence *divergence = &vcpu->vm->divergence;
-    int used;
+    struct text_out out = {.text = divergence->text, .size = sizeof(divergence->text)};
 
     if (__atomic_exchange_n(&divergence->claimed, 1, __ATOMIC_ACQ_REL))
         return;
-    used = expected_text(vcpu, divergence->text, sizeof(divergence->text));
-    found_text(vcpu, divergence->text, sizeof(divergence->text), used);
+    expected_text(vcpu, &out);
+    found_text(vcpu, &out);
     __atomic_store_n(&divergence->ready, 1, __ATOMIC_RELEASE);
     vm_stop(vcpu->vm);
 }
