@@ -417,6 +417,69 @@ static bool is_dirty(void *ctx, uint32_t gpn)
     return ((struct rig_actor *)ctx)->map[gpn].dirty;
 }
 
+/* A recorded chunk that sets an accessed bit alone lists it; a replayed one gets it, or loses one of its own.
+ */
+static void accessed_bits_are_listed_and_settled(void **state)
+{
+    struct rig *rig = rig_new(RIG_FRAMES, 0);
+    struct view *recorded = view_of(rig, 0), *replayed = view_of(rig, 1);
+    struct accessed_page page = {0};
+    const uint8_t *at = NULL;
+
+    (void)state;
+    rig_store(rig, 1, 2, 0x3003);
+    view_begin(recorded);
+    rig_write(rig, 0, 2, 0x3023);
+    rig_collect(rig, 0);
+    assert_int_equal(recorded->write_count, 1);
+    assert_int_equal(view_write_digest(recorded), 0);
+    assert_false(recorded->accessed_full);
+
+    view_begin(replayed);
+    view_expect_accessed(replayed, recorded->accessed.bytes, recorded->accessed.used);
+    assert_true(view_listed(replayed, &at, &page));
+    assert_int_equal(page.gpn, 2);
+    assert_false(view_listed(replayed, &at, &page));
+    rig_write(rig, 1, 2, 0x3003); /* as chunk_write_accessed() does */
+    rig_collect(rig, 1);
+    assert_int_equal(*(uint64_t *)view_data(replayed, 2), 0x3023);
+    assert_int_equal(replayed->write_count, 1);
+    assert_int_equal(view_write_digest(replayed), 0);
+    view_squash(replayed);
+
+    view_begin(replayed);
+    view_expect_accessed(replayed, recorded->accessed.bytes, 0);
+    rig_write(rig, 1, 2, 0x3023);
+    rig_collect(rig, 1);
+    assert_int_equal(*(uint64_t *)view_data(replayed, 2), 0x3003);
+    assert_int_equal(replayed->write_count, 0);
+    rig_delete(rig);
+}
+
+/* An entry that the chunk stores is listed where its page is known as a paging structure. */
+static void stored_entries_of_known_tables_are_listed(void **state)
+{
+    (void)state;
+    for (unsigned known = 0; known < 2; known++) {
+        struct rig *rig = rig_new(RIG_FRAMES, 0);
+        struct view *view = view_of(rig, 0);
+        uint64_t digest;
+
+        view_begin(view);
+        if (known)
+            view_note_table(view, 2);
+        rig_write(rig, 0, 2, 0x5003);
+        rig_collect(rig, 0);
+        assert_int_equal(view->accessed.used != 0, known);
+        digest = view_write_digest(view);
+        assert_int_not_equal(digest, 0);
+        rig_write(rig, 0, 2, 0x5023);
+        rig_collect(rig, 0);
+        assert_int_equal(view_write_digest(view) == digest, known);
+        rig_delete(rig);
+    }
+}
+
 static void the_write_digest_is_of_pages_and_contents(void **state)
 {
     struct rig *rig = rig_new(RIG_FRAMES, 0);
@@ -504,6 +567,8 @@ int main(void)
         cmocka_unit_test(pages_written_often_are_copied_ahead_and_given_back),
         cmocka_unit_test(a_parked_view_keeps_only_what_is_still_true),
         cmocka_unit_test(the_write_digest_is_of_pages_and_contents),
+        cmocka_unit_test(accessed_bits_are_listed_and_settled),
+        cmocka_unit_test(stored_entries_of_known_tables_are_listed),
         cmocka_unit_test(chunk_numbers_may_wrap),
         cmocka_unit_test(replay_enters_in_its_turn),
     };
