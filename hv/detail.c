@@ -216,6 +216,13 @@ static bool find_entry(const struct vcpu *vcpu, struct log_detail *detail)
     return entry && log_detail_next(&entry, entry + detail_length(entry), detail) == LOG_OK;
 }
 
+bool detail_is_logged(const struct vcpu *vcpu)
+{
+    struct log_detail detail;
+
+    return find_entry(vcpu, &detail);
+}
+
 uint32_t detail_distance(const struct vcpu *vcpu)
 {
     struct log_detail detail;

@@ -36,4 +36,7 @@ uint32_t detail_distance(const struct vcpu *vcpu);
  */
 bool detail_compare(struct vcpu *vcpu, char *text, size_t size);
 
+/* Replay: whether the log has an entry for the chunk under way. */
+bool detail_is_logged(const struct vcpu *vcpu);
+
 #endif

@@ -70,12 +70,15 @@ static void expected_text(const struct vcpu *vcpu, struct text_out *out)
     text_say(out, ", digest %04x", expected->digest);
 }
 
+static const char no_detail[] = "; a recording with detail=on tells registers and words";
+
 static void found_text(const struct vcpu *vcpu, struct text_out *out)
 {
     const struct vcpu_found *found = &vcpu->found;
 
     if (!found->valid) {
-        text_say(out, "; found no such place: now at rip %#llx", (unsigned long long)vcpu->state->cpu.rip);
+        text_say(out, "; found no such place: now at rip %#llx%s", (unsigned long long)vcpu->state->cpu.rip,
+                 detail_is_logged(vcpu) ? "" : no_detail);
         return;
     }
     text_say(out, "; found end %s at rip %#llx rflags %#llx rax %#llx rcx %#llx rsp %#llx",
@@ -88,9 +91,7 @@ static void found_text(const struct vcpu *vcpu, struct text_out *out)
         text_say(out, ", %u changed pages", found->page_count);
     for (uint32_t i = 0; i < MIN(found->page_count, (uint32_t)VCPU_FOUND_PAGES); i++)
         text_say(out, " %#x", found->pages[i]);
-    text_say(out, "%s",
-             found->differences[0] ? found->differences
-                                   : "; a recording with detail=on tells registers and words");
+    text_say(out, "%s", found->differences[0] ? found->differences : no_detail);
 }
 
 void divergence_report(struct vcpu *vcpu)
