@@ -1,6 +1,7 @@
 /*
- * Three virtual APICs under any sequence of accesses, IPIs and time: the state stays one that the manual
- * allows, reads and LOCAL writes of one change no other, and the same input gives the same bytes again.
+ * Three virtual APICs under any sequence of accesses, IPIs, messages of an I/O APIC and time: the state stays
+ * one that the manual allows, reads and LOCAL writes of one change no other, and the same input gives the
+ * same bytes again.
  */
 #include <string.h>
 
@@ -11,7 +12,20 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum action { WRITE_REG, WRITE_MSR, WRITE_MMIO, READ_REG, ACCEPT, DELIVER, FIRE, CR8, INIT, ACTIONS };
+enum action {
+    WRITE_REG,
+    WRITE_MSR,
+    WRITE_MMIO,
+    READ_REG,
+    ACCEPT,
+    DELIVER,
+    FIRE,
+    CR8,
+    INIT,
+    LEVEL,
+    BUS,
+    ACTIONS
+};
 
 struct step {
     uint8_t action;
@@ -40,19 +54,38 @@ static void check_apic(const struct vlapic *v, uint32_t id)
     HV_CHECK(vlapic_pending(v) < 0 || (uint32_t)vlapic_pending(v) >> 4 > vlapic_ppr(v) >> 4);
 }
 
-static void apply_ipi(struct machine *m, uint32_t source)
+static void apply_targets(struct machine *m, struct vlapic_targets t, bool level)
 {
-    struct vlapic_targets t = vlapic_route(m->dest, APICS, source, vlapic_icr(&m->apic[source]));
-
     HV_CHECK(t.targets >> APICS == 0);
     for (uint32_t i = 0; i < APICS; i++) {
         if (!(t.targets >> i & 1))
             continue;
         HV_CHECK(t.mode == VLAPIC_FIXED || (t.mode >= VLAPIC_NMI && t.mode <= VLAPIC_SIPI));
-        if (t.mode == VLAPIC_FIXED)
+        if (t.mode == VLAPIC_FIXED && level)
+            vlapic_accept_level(&m->apic[i], t.vector);
+        else if (t.mode == VLAPIC_FIXED)
             vlapic_accept(&m->apic[i], t.vector);
         else if (t.mode == VLAPIC_INIT)
             vlapic_init_reset(&m->apic[i]);
+    }
+}
+
+static void apply_ipi(struct machine *m, uint32_t source)
+{
+    apply_targets(m, vlapic_route(m->dest, APICS, source, vlapic_icr(&m->apic[source])), false);
+}
+
+/* The end of a level is an act, that of an edge is not; no processor's own mode comes from the bus. */
+static void apply_message(struct machine *m, const struct step *s)
+{
+    struct vlapic_targets t = vlapic_route_bus(m->dest, APICS, s->value);
+
+    HV_CHECK(!t.targets || t.mode != VLAPIC_SIPI);
+    apply_targets(m, t, s->reg & 1);
+    for (uint32_t i = 0; i < APICS; i++) {
+        int vector = vlapic_in_service(&m->apic[i]);
+        bool act = vlapic_write_class(&m->apic[i], VLAPIC_EOI, 0) == VLAPIC_CLASS_ACT;
+        HV_CHECK(act == (vector >= 0 && vlapic_is_level(&m->apic[i], (uint8_t)vector)));
     }
 }
 
@@ -123,6 +156,12 @@ static void do_step(struct machine *m, const struct step *s)
     case CR8:
         vlapic_set_cr8(v, s->value & 15);
         HV_CHECK(vlapic_cr8(v) == (s->value & 15));
+        break;
+    case LEVEL:
+        vlapic_accept_level(v, (uint8_t)s->value);
+        break;
+    case BUS:
+        apply_message(m, s);
         break;
     default:
         vlapic_init_reset(v);
