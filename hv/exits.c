@@ -300,13 +300,19 @@ static enum exit_step handle_wrmsr(struct vcpu *vcpu, const struct vmx_exit *exi
 
 /*
  * Interrupts can be taken. If none is there but one of the 8259 pair was waiting when the chunk began, the
- * chunk ends here and the next one takes it.
+ * chunk ends here and the next one takes it; or, where a recorded chunk could not be cut, an instruction
+ * later.
  */
 static enum exit_step handle_window(struct vcpu *vcpu)
 {
-    bool take = vcpu->wants_intr && pending_vector(vcpu) < 0 && vmx_can_take_interrupt(&vcpu->vmx);
-
-    return take ? EXIT_TIMER : EXIT_RESUME;
+    if (!vcpu->wants_intr || pending_vector(vcpu) >= 0 || !vmx_can_take_interrupt(&vcpu->vmx))
+        return EXIT_RESUME;
+    vcpu->wants_intr =
+        false; /* the window has done its work, and would hold up steps to where a cut can be */
+    if (vcpu->vm->mode == VM_RUN || !(vmx_get_rflags(&vcpu->vmx) & RFLAGS_RF))
+        return EXIT_TIMER;
+    chunk_end_soon(vcpu);
+    return EXIT_RESUME;
 }
 
 static enum exit_step handle_io(struct vcpu *vcpu, const struct vmx_exit *exit)

@@ -416,6 +416,52 @@ static void nmis_are_not_nested(void **state)
     assert_int_equal(windows(), PRIMARY_NMI_WINDOW);
 }
 
+/* What the 8259 pair gave goes before the local APIC's, which is not told. */
+static void the_8259_comes_first(void **state)
+{
+    (void)state;
+    request(0x40);
+    vcpu->state->extint = VCPU_EXTINT | 0x31;
+    assert_false(vcpu_would_inject(vcpu)); /* interrupts are off */
+    vcpu_deliver(vcpu);
+    assert_int_equal(windows(), PRIMARY_INTERRUPT_WINDOW);
+    vmx_set_rflags(&vcpu->vmx, RFLAGS_ONE | RFLAGS_IF);
+    assert_true(vcpu_would_inject(vcpu));
+    vcpu_deliver(vcpu);
+    assert_int_equal(event_now() & (VMX_INFO_VALID | VMX_INFO_VECTOR), VMX_INFO_VALID | 0x31);
+    assert_int_equal(vcpu->state->extint, 0);
+    assert_int_equal(vlapic_pending(&vcpu->state->lapic), 0x40);
+    assert_int_equal(windows(), PRIMARY_INTERRUPT_WINDOW);
+}
+
+/* One of the 8259 pair waited when the chunk began: it ends where that can be taken. */
+static void a_window_for_the_8259_ends_the_chunk(void **state)
+{
+    (void)state;
+    vcpu->wants_intr = true;
+    vmx_set_rflags(&vcpu->vmx, RFLAGS_ONE);
+    vcpu_deliver(vcpu);
+    assert_int_equal(windows(), PRIMARY_INTERRUPT_WINDOW);
+    assert_int_equal(handle_plain(VMX_EXIT_NMI_WINDOW, 0), EXIT_RESUME); /* another window */
+    vmx_set_rflags(&vcpu->vmx, RFLAGS_ONE | RFLAGS_IF);
+    assert_int_equal(handle_plain(VMX_EXIT_INTERRUPT_WINDOW, 0), EXIT_TIMER);
+    vcpu_deliver(vcpu); /* steps to a place for the cut are not held up */
+    assert_int_equal(windows(), 0);
+}
+
+/* Behind the IRET of a fault's handler no chunk is cut: so the guest goes on for an instruction or two. */
+static void a_window_where_no_chunk_is_cut(void **state)
+{
+    (void)state;
+    vcpu->wants_intr = true;
+    vmx_set_rflags(&vcpu->vmx, RFLAGS_ONE | RFLAGS_IF | RFLAGS_RF);
+    vmx_set_timer(&vcpu->vmx, 1000);
+    assert_int_equal(handle_plain(VMX_EXIT_INTERRUPT_WINDOW, 0), EXIT_RESUME);
+    assert_in_range(vmx_timer_left(&vcpu->vmx), 0, 2);
+    vcpu_deliver(vcpu);
+    assert_int_equal(windows(), 0);
+}
+
 /* An event that is set already goes first; the other waits behind a window. */
 static void one_event_at_a_time(void **state)
 {
@@ -522,6 +568,9 @@ int main(void)
         TEST(an_interrupted_delivery_is_repeated),
         TEST(a_real_mode_delivery_is_repeated_without_its_error),
         TEST(a_single_step_comes_before_interrupts),
+        TEST(the_8259_comes_first),
+        TEST(a_window_for_the_8259_ends_the_chunk),
+        TEST(a_window_where_no_chunk_is_cut),
         TEST(alignment_checks),
     };
 
