@@ -103,16 +103,22 @@ static void apic_write(struct vcpu *vcpu, uint64_t seq)
     devices_send(vm, &route, false, seq);
 }
 
-/* Device memory: the I/O APIC's page. */
+/* Device memory: the I/O APIC's page, and the PCI functions' window. */
 static void mmio(struct vcpu *vcpu, uint64_t seq)
 {
     struct vm *vm = vcpu->vm;
     const struct vcpu_act *act = &vcpu->act;
 
-    if (act->kind == ACT_MMIO_READ)
-        vcpu->state->completion.gpr_value = vports_ioapic_read(&vm->ports, act->reg);
-    else
-        vports_ioapic_write(&vm->ports, act->reg, (uint32_t)act->value, devices_act_time(vcpu));
+    if (vports_in_window(act->reg)) {
+        if (act->kind == ACT_MMIO_READ)
+            vcpu->state->completion.gpr_value = vports_window_read(&vm->ports, act->reg, act->size);
+        else
+            vports_window_write(&vm->ports, act->reg, act->size, act->value);
+    } else if (act->kind == ACT_MMIO_READ) {
+        vcpu->state->completion.gpr_value = vports_ioapic_read(&vm->ports, act->reg & PAGE_MASK);
+    } else {
+        vports_ioapic_write(&vm->ports, act->reg & PAGE_MASK, (uint32_t)act->value, devices_act_time(vcpu));
+    }
     devices_settle(vm, seq);
 }
 

@@ -5,13 +5,19 @@
 #include "hv/cpu/cpu.h"
 #include "hv/cpu/trap.h"
 
+#define NET_MAC                                                                                              \
+    {                                                                                                        \
+        0x52, 0x56, 0x00, 0x00, 0x02, 0x0F                                                                   \
+    } /* a locally administered address */
 #define INTR_VALID  UINT32_C(0x100)
 #define INTR_VECTOR UINT32_C(0xFF)
 
 void devices_reset(struct vm *vm)
 {
-    struct vports_config config = {
-        .tsc_hz = vm->tsc_hz, .memory_bytes = vm->memory_bytes, .vcpus = vm->vcpu_count};
+    struct vports_config config = {.tsc_hz = vm->tsc_hz,
+                                   .memory_bytes = vm->memory_bytes,
+                                   .vcpus = vm->vcpu_count,
+                                   .virtio = {.net = true, .mac = NET_MAC, .seed = vm->seed}};
 
     vports_reset(&vm->ports, &config);
     vm->device_deadline = TICKS_NEVER;
@@ -93,6 +99,7 @@ void devices_settle(struct vm *vm, uint64_t seq)
             wake(vm->vcpus[0]);
     }
     __atomic_store_n(&vm->device_deadline, vports_next_deadline(&vm->ports), __ATOMIC_RELEASE);
+    __atomic_store_n(&vm->device_work, vports_busy_function(&vm->ports) < VIRTIO_SLOTS, __ATOMIC_RELEASE);
 }
 
 /* ---- The 8259 pair's INTR ---- */

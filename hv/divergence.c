@@ -5,6 +5,8 @@
 #include "hv/detail.h"
 #include "hv/text.h"
 
+#include <stdio.h>
+
 static const char *const end_names[REC_END_COUNT] = {
     [REC_END_POSITION] = "position", [REC_END_PAUSE] = "PAUSE",
     [REC_END_HLT] = "HLT",           [REC_END_IO] = "I/O",
@@ -105,4 +107,17 @@ void divergence_report(struct vcpu *vcpu)
     found_text(vcpu, &out);
     __atomic_store_n(&divergence->ready, 1, __ATOMIC_RELEASE);
     vm_stop(vcpu->vm);
+}
+
+void divergence_report_device(struct vm *vm, uint32_t slot, uint64_t seq)
+{
+    struct vm_divergence *divergence = &vm->divergence;
+
+    if (__atomic_exchange_n(&divergence->claimed, 1, __ATOMIC_ACQ_REL))
+        return;
+    snprintf(divergence->text, sizeof(divergence->text),
+             "PCI device %u, seq %llu: what it does to guest memory is not what was recorded", slot,
+             (unsigned long long)seq);
+    __atomic_store_n(&divergence->ready, 1, __ATOMIC_RELEASE);
+    vm_stop(vm);
 }

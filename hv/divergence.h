@@ -15,5 +15,7 @@ void divergence_note_near(struct vcpu *vcpu);
 /* The vCPU's chunk differs for good: words the report, unless another vCPU was first, and stops the machine.
  */
 void divergence_report(struct vcpu *vcpu);
+/* The same for commit `seq`, which device `slot` makes in guest memory. */
+void divergence_report_device(struct vm *vm, uint32_t slot, uint64_t seq);
 
 #endif

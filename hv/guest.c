@@ -3,6 +3,7 @@
 #include "hv/acts.h"
 #include "hv/base/check.h"
 #include "hv/cpu/smp.h"
+#include "hv/dma.h"
 #include "hv/host_date.h"
 #include "hv/input.h"
 #include "hv/panic.h"
@@ -67,6 +68,8 @@ static bool compute_controls(struct vm *vm, const struct vmx_caps *caps)
 
 static void start(struct hv_state *hv, struct vm *vm)
 {
+    /* The devices' view compares and copies pages here, with SIMD registers, as the vCPUs' do there. */
+    xsetbv(0, CPUID_MODEL_XCR0);
     vm->running = vm->vcpu_count;
     vm->tsc_begin = rdtsc();
     vm->tsc_start = vm->mode == VM_RUN ? 0 : vm->tsc_begin;
@@ -105,6 +108,7 @@ static bool vcpus_run(const struct vm *vm)
 static void take_inputs(struct vm *vm, struct control *control)
 {
     input_time(vm);
+    dma_poll(vm);
     control_input(control);
 }
 

@@ -4,6 +4,7 @@
 #include "hv/base/digest.h"
 #include "hv/cpu/cpu.h"
 #include "hv/devices.h"
+#include "hv/dma.h"
 #include "replay/log_format.h"
 
 #include <string.h>
@@ -152,6 +153,8 @@ static bool replay_next(struct vm *vm)
     next = &vm->replay.commits[seq];
     if (next->kind != REC_INPUT)
         return false;
+    if (next->input.device == REC_DEVICE_VIRTIO)
+        return dma_replay(vm, &next->input, seq + 1);
     /* Every vCPU waits for this commit before its next one, so nobody else makes it. */
     spin_lock(&order->lock);
     apply(vm, &next->input);

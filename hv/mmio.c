@@ -1,7 +1,7 @@
 /*
- * Memory accesses that no memory answers: the vCPU's own APIC page, the I/O APIC, and addresses where nothing
- * is (reads give all ones, writes are lost). The instruction is decoded from the guest's memory; where it
- * leads is known from the EPT violation.
+ * Memory accesses that no memory answers: the vCPU's own APIC page, the I/O APIC, the PCI functions' window,
+ * and addresses where nothing is (reads give all ones, writes are lost). The instruction is decoded from the
+ * guest's memory; where it leads is known from the EPT violation.
  */
 #include "hv/access.h"
 #include "hv/cpu/cpu.h"
@@ -153,24 +153,29 @@ static enum exit_step modify(struct vcpu *vcpu, uint64_t address, const struct i
     return step;
 }
 
-/*
- * The I/O APIC: accesses of 4 bytes, which are acts. Others reach no register (82093AA data sheet 3.1), as in
- * memory where nothing is.
- */
-static enum exit_step ioapic_access(struct vcpu *vcpu, uint64_t address, const struct insn_mem *insn)
+/* The I/O APIC takes accesses of 4 bytes. Others reach no register (82093AA data sheet 3.1). */
+static bool is_ioapic(uint64_t address, const struct insn_mem *insn)
+{
+    return (address & ~PAGE_MASK) == VPLAT_IOAPIC && insn->size == 4;
+}
+
+/* Memory of devices that the vCPUs share: an access is an act. */
+static enum exit_step device_access(struct vcpu *vcpu, uint64_t address, const struct insn_mem *insn)
 {
     bool load = insn->kind == INSN_LOAD;
 
-    if ((!load && insn->kind != INSN_STORE) || (load && insn->sign_extend))
-        return exit_refuse(vcpu, "I/O APIC: an instruction at %#llx that is no plain load or store",
-                           (unsigned long long)vmx_get_linear_rip(&vcpu->vmx));
-    vcpu->act.reg = address & PAGE_MASK;
+    if ((!load && insn->kind != INSN_STORE) || (load && (insn->sign_extend || insn->reg_high)))
+        return exit_refuse(vcpu,
+                           "device memory at %#llx: an instruction at %#llx that is no plain load or store",
+                           (unsigned long long)address, (unsigned long long)vmx_get_linear_rip(&vcpu->vmx));
+    vcpu->act.reg = (uint32_t)address;
+    vcpu->act.size = insn->size;
     vcpu->act.value = load ? 0 : source(vcpu, insn);
-    vcpu->time_used = vcpu->time_used || !load;
+    vcpu->time_used = vcpu->time_used || (!load && is_ioapic(address, insn));
     exit_end(vcpu, REC_END_MMIO, load ? ACT_MMIO_READ : ACT_MMIO_WRITE, insn->length);
     if (load) {
         vcpu->completion.gpr = insn->reg;
-        vcpu->completion.gpr_mask = UINT64_MAX;
+        vcpu->completion.gpr_mask = insn->reg_size >= 4 ? UINT64_MAX : mask_of(insn->reg_size);
     }
     return EXIT_ENDED;
 }
@@ -190,8 +195,8 @@ enum exit_step mmio_access(struct vcpu *vcpu, const struct vmx_exit *exit)
     if (exit->ept.gla_valid)
         vmx_debug_access(&vcpu->vmx, exit->ept.gla.raw, insn.size,
                          insn.kind == INSN_STORE || insn.kind == INSN_XCHG || insn.kind == INSN_RMW);
-    if ((address & ~PAGE_MASK) == VPLAT_IOAPIC && insn.size == 4)
-        return ioapic_access(vcpu, address, &insn);
+    if (is_ioapic(address, &insn) || vports_in_window(address))
+        return device_access(vcpu, address, &insn);
     if (insn.kind == INSN_LOAD)
         write_register(vcpu, &insn, load(vcpu, address, insn.size));
     else if (insn.kind == INSN_STORE)

@@ -89,7 +89,7 @@ bool sleep_for_good(struct vm *vm)
     bool all = true;
 
     spin_lock(&vm->order.lock);
-    if (vm->device_deadline != TICKS_NEVER ||
+    if (vm->device_deadline != TICKS_NEVER || vm->device_work ||
         (vm->intr && __atomic_load_n(&vm->vcpus[0]->takes_intr, __ATOMIC_ACQUIRE)))
         all = false;
     for (uint32_t i = 0; i < vm->vcpu_count && all; i++)

@@ -5,6 +5,7 @@
 #include "hv/cpu/cpuid.h"
 #include "hv/detail.h"
 #include "hv/devices.h"
+#include "hv/dma.h"
 #include "hv/guestmem/linux_boot.h"
 #include "hv/guestmem/loader.h"
 #include "hv/host_cpuid.h"
@@ -22,13 +23,21 @@
 #define CHAOS_WITH_SEED 20u                 /* percent */
 #define HOST_RESERVED   (UINT64_C(8) << 20) /* memory left for everything but frames */
 
+_Static_assert(VIRTIO_PLAN_WRITES <= CHUNK_PAGES / 2, "a device's plan is one commit");
+
+/* Who has a view: the vCPUs, and the devices together. */
+static uint32_t actors(const struct vm *vm)
+{
+    return vm->vcpu_count + 1;
+}
+
 /*
  * With fewer free frames than this no chunk begins. A recorded chunk that finds none is cut; a replayed one
  * must find all that it needs, or it would begin again and again.
  */
 static uint32_t frames_low(const struct vm *vm)
 {
-    return vm->vcpu_count * (vm->mode == VM_REPLAY ? CHUNK_PAGES : FRAMES_LOW / 2);
+    return actors(vm) * (vm->mode == VM_REPLAY ? CHUNK_PAGES : FRAMES_LOW / 2);
 }
 
 static uint32_t ring_size(uint32_t vcpus)
@@ -69,8 +78,8 @@ static uint64_t memory_for_tables(const struct vm *vm)
     uint64_t of_view = pages * (sizeof(struct view_page) + (vm->pml ? 2 : 1) * sizeof(uint32_t)) +
                        ept_view_bytes(vm->memory_bytes);
 
-    return HOST_RESERVED + pages * sizeof(struct page_entry) + vm->vcpu_count * of_view +
-           ring_size(vm->vcpu_count) * sizeof(struct commit_entry) +
+    return HOST_RESERVED + pages * sizeof(struct page_entry) + actors(vm) * of_view +
+           ring_size(actors(vm)) * sizeof(struct commit_entry) +
            commit_slots(vm) * sizeof(struct commit_slot);
 }
 
@@ -78,10 +87,10 @@ static struct order_config order_config(struct vm *vm)
 {
     return (struct order_config){.pool = &vm->pool,
                                  .pages = (uint32_t)(vm->memory_bytes / PAGE_SIZE),
-                                 .ring_size = ring_size(vm->vcpu_count),
+                                 .ring_size = ring_size(actors(vm)),
                                  .chunk_pages = CHUNK_PAGES,
                                  .recording = vm->mode == VM_RECORD,
-                                 .vcpus = vm->vcpu_count,
+                                 .vcpus = actors(vm),
                                  .frames_low = frames_low(vm)};
 }
 
@@ -96,9 +105,9 @@ static bool host_has_avx2(void)
 static bool make_frames(struct vm *vm, struct mem *mem)
 {
     uint32_t pages = (uint32_t)(vm->memory_bytes / PAGE_SIZE);
-    uint32_t least = pages + frames_low(vm) + vm->vcpu_count * (CHUNK_PAGES + FRAMES_LOW);
+    uint32_t least = pages + frames_low(vm) + actors(vm) * (CHUNK_PAGES + FRAMES_LOW);
     uint64_t free = mem_free_bytes(mem);
-    uint64_t want = (uint64_t)least + ring_size(vm->vcpu_count);
+    uint64_t want = (uint64_t)least + ring_size(actors(vm));
     uint64_t tables = memory_for_tables(vm);
     uint64_t have = free > tables ? (free - tables) / (PAGE_SIZE + sizeof(uint32_t)) : 0;
     uint32_t count = (uint32_t)MIN(want, have);
@@ -222,6 +231,26 @@ static struct vcpu *make_vcpu(struct vm *vm, uint32_t index, struct mem *mem)
     if (vm->mode != VM_RUN && !make_view(vm, vcpu, mem))
         return NULL;
     return vcpu;
+}
+
+static bool make_dma(struct vm *vm, struct mem *mem)
+{
+    struct dma_memory memory = {.dma = mem_alloc(mem, sizeof(struct dma), PAGE_SIZE)};
+    uint32_t pages = vm->order.pages;
+
+    if (!memory.dma)
+        return false;
+    if (vm->mode != VM_RUN) {
+        memory.page = mem_alloc(mem, pages * sizeof(*memory.page), PAGE_SIZE);
+        memory.accessed = mem_alloc(mem, pages * sizeof(*memory.accessed), PAGE_SIZE);
+        memory.touched = mem_alloc(mem, pages, PAGE_SIZE);
+        memory.copies = mem_alloc(mem, CHUNK_PAGES * sizeof(*memory.copies), PAGE_SIZE);
+        memory.writes = mem_alloc(mem, CHUNK_PAGES * sizeof(*memory.writes), PAGE_SIZE);
+        if (!memory.page || !memory.accessed || !memory.touched || !memory.copies || !memory.writes)
+            return false;
+    }
+    dma_init(vm, &memory);
+    return true;
 }
 
 /* A seed alone asks for a recording of its own, too. */
@@ -417,7 +446,7 @@ static enum machine_status build(struct vm *vm, const struct vm_config *config)
         take_header(vm, &vm->replay.header);
     }
     devices_reset(vm);
-    if (!make_memory(vm, config->mem) || !make_vcpus(vm, config->mem) ||
+    if (!make_memory(vm, config->mem) || !make_vcpus(vm, config->mem) || !make_dma(vm, config->mem) ||
         (vm->mode == VM_RECORD && config->options->detail && !detail_create(vm, config->mem))) {
         hv_msg(MSG_ERROR, "not enough memory for the guest");
         return MACHINE_REFUSED;
@@ -427,6 +456,8 @@ static enum machine_status build(struct vm *vm, const struct vm_config *config)
     set_entry(vm, &loaded);
     for (uint32_t i = 0; i < vm->vcpu_count && vm->mode != VM_RUN; i++)
         view_join(&vm->vcpus[i]->view);
+    if (vm->mode != VM_RUN)
+        view_join(&vm->dma->view);
     set_noise(vm, config);
     make_header(vm, command_line);
     if (vm->mode == VM_REPLAY && !replay_log_fits_guest(&vm->replay.header, &vm->header))

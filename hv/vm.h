@@ -66,6 +66,7 @@ struct vm_divergence {
 };
 
 struct vcpu;
+struct dma;
 
 /* The log that is replayed: an index of its commits, made before the vCPUs run. */
 struct vm_replay {
@@ -129,7 +130,10 @@ struct vm {
     struct vm_detail detail;
     struct vm_outcome outcome;
 
-    /* Atomic; these two change under order.lock. */
+    struct dma *dma; /* the control plane's; see hv/dma.h */
+
+    /* Atomic; these change under order.lock. */
+    uint32_t device_work;     /* 1: a device has something to do in guest memory */
     uint32_t intr;            /* INTR of the 8259 pair: its vector, or'd with 100H; 0: not raised */
     uint64_t device_deadline; /* guest time at which a clock has an interrupt to raise, or TICKS_NEVER */
 

@@ -79,8 +79,9 @@ struct rec_chunk {
 /* Data that a device received from outside, with the seq that it commits at. */
 enum rec_device {
     REC_DEVICE_CONSOLE = 0,
-    REC_DEVICE_TIME, /* a clock is due: guest time, little-endian, without its upper bytes that are 0 */
-    REC_DEVICE_DATE, /* what the real-time clock's battery kept: seconds since 1970, likewise */
+    REC_DEVICE_TIME,   /* a clock is due: guest time, little-endian, without its upper bytes that are 0 */
+    REC_DEVICE_DATE,   /* what the real-time clock's battery kept: seconds since 1970, likewise */
+    REC_DEVICE_VIRTIO, /* a device does its work in guest memory: its number on the PCI bus, one byte */
     REC_DEVICE_COUNT
 };
 

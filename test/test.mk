@@ -8,7 +8,7 @@ HOST_CFLAGS := -std=gnu11 -O1 -g $(WARN) -I. -fsanitize=address,undefined -fno-s
 HOST_EXTRA_SRC := $(wildcard test/fake/*.c)
 HOST_PURE_SRC += $(wildcard hv/guestmem/*.c)
 # The engine: on the host, test/fake/ is its processor (hv/cpu/cpu_host.h, vmx/vmcs.h).
-HOST_PURE_SRC += $(addprefix hv/,access.c acts.c chunk.c detail.c devices.c divergence.c exit_cr.c exit_dr.c exit_table.c exits.c input.c mmio.c noise.c string_io.c text.c \
+HOST_PURE_SRC += $(addprefix hv/,access.c acts.c chunk.c detail.c devices.c divergence.c dma.c exit_cr.c exit_dr.c exit_table.c exits.c input.c mmio.c noise.c string_io.c text.c \
                    position.c record.c replay.c replay_log.c run.c sleep.c vcpu_state.c) \
                  $(addprefix vmx/,caps.c controls.c enter.c exit.c fail.c field_names.c guest.c guest_state.c \
                    debug.c msr_bitmap.c pmu.c pmu_find.c run_control.c)

@@ -23,7 +23,7 @@ void vports_reset(struct vports *p, const struct vports_config *config)
     vrtc_reset(&p->rtc, config->memory_bytes);
     vpm_reset(&p->pm);
     vkbc_reset(&p->kbc);
-    vpci_reset(&p->pci);
+    vpci_reset(&p->pci, &config->virtio);
 }
 
 /* ---- Interrupt lines ---- */
@@ -45,6 +45,10 @@ static void set_lines(struct vports *p)
     set_irq(p, VPLAT_IRQ_COM1, vuart_irq(&p->uart));
     set_irq(p, VPLAT_IRQ_RTC, vrtc_irq(&p->rtc));
     set_irq(p, VPLAT_IRQ_SCI, vpm_sci(&p->pm));
+    for (uint32_t i = 0; i < VIRTIO_SLOTS; i++) {
+        if (p->pci.bus.slot[i].kind != VIRTIO_NONE)
+            set_irq(p, virtio_bus_irq(i), virtio_intx(&p->pci.bus.slot[i]));
+    }
 }
 
 void vports_advance(struct vports *p, uint64_t now)
@@ -82,9 +86,38 @@ uint64_t vports_next_deadline(const struct vports *p)
     return MIN(pit, MIN(rtc, pm));
 }
 
+/* Message address and data (SDM 3A 11.11); always taken as an edge, as functions have no level to tell. */
+#define MSI_ADDRESS(a) ((a) >> 20 == 0xFEE)
+#define MSI_DEST(a)    ((uint8_t)((a) >> 12))
+#define MSI_LOGICAL(a) ((uint8_t)((a) >> 2 & 1))
+#define MSI_MODE(d)    ((uint8_t)((d) >> 8 & 7))
+
+/* What a function sends elsewhere is a write that no memory and no device takes. */
+static bool next_msi(struct virtio *v, struct vioapic_message *message)
+{
+    struct virtio_message msi;
+
+    while (virtio_next_message(v, &msi)) {
+        if (!MSI_ADDRESS(msi.address))
+            continue;
+        *message = (struct vioapic_message){.vector = (uint8_t)msi.data,
+                                            .mode = MSI_MODE(msi.data),
+                                            .dest = MSI_DEST(msi.address),
+                                            .logical = MSI_LOGICAL(msi.address)};
+        return true;
+    }
+    return false;
+}
+
 bool vports_next_message(struct vports *p, struct vioapic_message *message)
 {
-    return vioapic_next(&p->ioapic, message);
+    if (vioapic_next(&p->ioapic, message))
+        return true;
+    for (uint32_t i = 0; i < VIRTIO_SLOTS; i++) {
+        if (next_msi(&p->pci.bus.slot[i], message))
+            return true;
+    }
+    return false;
 }
 
 bool vports_intr(const struct vports *p)
@@ -119,6 +152,42 @@ void vports_ioapic_write(struct vports *p, uint32_t offset, uint32_t value, uint
 void vports_eoi(struct vports *p, uint8_t vector)
 {
     vioapic_eoi(&p->ioapic, vector);
+}
+
+/* ---- PCI functions ---- */
+
+uint64_t vports_window_read(struct vports *p, uint64_t address, uint32_t size)
+{
+    uint32_t offset;
+    struct virtio *v = virtio_bus_find(&p->pci.bus, address, &offset);
+    uint64_t value = v ? virtio_bar_read(v, offset, size) : UINT64_MAX;
+
+    set_lines(p);
+    return size < sizeof(value) ? value & (BIT(8 * size) - 1) : value;
+}
+
+void vports_window_write(struct vports *p, uint64_t address, uint32_t size, uint64_t value)
+{
+    uint32_t offset;
+    struct virtio *v = virtio_bus_find(&p->pci.bus, address, &offset);
+
+    if (v)
+        virtio_bar_write(v, offset, size, value);
+    set_lines(p);
+}
+
+void vports_devices_changed(struct vports *p)
+{
+    set_lines(p);
+}
+
+uint32_t vports_busy_function(const struct vports *p)
+{
+    uint32_t slot = 0;
+
+    while (slot < VIRTIO_SLOTS && !virtio_has_work(&p->pci.bus.slot[slot]))
+        slot++;
+    return slot;
 }
 
 /* ---- Ports ---- */
@@ -184,6 +253,12 @@ static bool is_pci_address(uint16_t port, uint32_t size)
     return port == VPLAT_PCI_ADDRESS && size == 4;
 }
 
+/* One access of CONFIG_DATA, not bytes of it: some registers take only their own width. */
+static bool is_pci_data(uint16_t port, uint32_t size)
+{
+    return port >= VPLAT_PCI_DATA && port + size <= VPLAT_PCI_DATA + 4u;
+}
+
 /* Whether an access of `size` bytes at `port` reaches no device at all. */
 static bool nothing_there(uint16_t port, uint32_t size)
 {
@@ -235,7 +310,7 @@ static uint8_t read_byte(struct vports *p, uint32_t port)
     case DEVICE_RESET:
         return p->reset;
     case DEVICE_PCI_DATA:
-        return vpci_read_data(&p->pci, offset);
+        return (uint8_t)vpci_read_data(&p->pci, offset, 1);
     default:
         return UINT8_MAX;
     }
@@ -253,6 +328,11 @@ uint32_t vports_in(struct vports *p, uint16_t port, uint32_t size, uint64_t now)
         p->unknown_reads++;
     if (is_pci_address(port, size))
         return vpci_read_address(&p->pci);
+    if (is_pci_data(port, size)) {
+        value = vpci_read_data(&p->pci, port - VPLAT_PCI_DATA, size);
+        set_lines(p);
+        return value;
+    }
     for (uint32_t i = 0; i < size; i++)
         value |= (uint32_t)read_byte(p, port + i) << 8 * i;
     set_lines(p);
@@ -333,6 +413,9 @@ static void write_byte(struct vports *p, uint32_t port, uint8_t value, struct vp
     case DEVICE_RESET:
         reset = write_reset(p, value);
         break;
+    case DEVICE_PCI_DATA:
+        vpci_write_data(&p->pci, offset, 1, value);
+        break;
     default:
         break;
     }
@@ -352,6 +435,11 @@ void vports_out(struct vports *p, uint16_t port, uint32_t size, uint32_t value, 
         p->unknown_writes++;
     if (is_pci_address(port, size)) {
         vpci_write_address(&p->pci, value);
+        return;
+    }
+    if (is_pci_data(port, size)) {
+        vpci_write_data(&p->pci, port - VPLAT_PCI_DATA, size, value);
+        set_lines(p);
         return;
     }
     if (port == VPORT_EXIT) {

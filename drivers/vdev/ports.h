@@ -29,6 +29,7 @@ struct vports_config {
     uint64_t tsc_hz; /* ticks of guest time in a second; 0: not known, taken as 10^9 */
     uint64_t memory_bytes;
     uint32_t vcpus;
+    struct virtio_config virtio;
 };
 
 /* Guest state. */
@@ -90,13 +91,31 @@ uint32_t vports_ioapic_read(struct vports *p, uint32_t offset);
 void vports_ioapic_write(struct vports *p, uint32_t offset, uint32_t value, uint64_t now);
 void vports_eoi(struct vports *p, uint8_t vector);
 
+/* Whether `address` is in the window of the PCI functions' memory, be it used or not. */
+static inline bool vports_in_window(uint64_t address)
+{
+    return address >= VPLAT_PCI_MEMORY && address < VPLAT_PCI_MEMORY + VPLAT_PCI_MEMORY_BYTES;
+}
+/* An access of `size` bytes (1, 2, 4, 8) there: all ones where no function answers, and writes are lost. */
+uint64_t vports_window_read(struct vports *p, uint64_t address, uint32_t size);
+void vports_window_write(struct vports *p, uint64_t address, uint32_t size, uint64_t value);
+/* The functions, for who does what they want of guest memory; vports_devices_changed() after each plan. */
+static inline struct virtio *vports_function(struct vports *p, uint32_t slot)
+{
+    return &p->pci.bus.slot[slot];
+}
+void vports_devices_changed(struct vports *p);
+/* The first function that has something to do in guest memory; VIRTIO_SLOTS: none. */
+uint32_t vports_busy_function(const struct vports *p);
+
 /* Time passes: clocks that are due raise their interrupts. */
 void vports_advance(struct vports *p, uint64_t now);
 /* The guest time at which vports_advance() next has an interrupt to raise that someone hears, or TICKS_NEVER.
  */
 uint64_t vports_next_deadline(const struct vports *p);
 
-/* After any of the above: what the I/O APIC sends, one message after the other; false: nothing more. */
+/* After any of the above: what the I/O APIC and PCI functions send, one message after the other; false:
+ * nothing more. */
 bool vports_next_message(struct vports *p, struct vioapic_message *message);
 /* The 8259 pair's INTR output, the vector that an acknowledge cycle would get, and the cycle itself. */
 bool vports_intr(const struct vports *p);

@@ -68,6 +68,7 @@ extern const uint8_t guest_code[], guest_code_end[], guest_real[], guest_real_en
     X(bp_rep, DEBUG)                                                                                         \
     X(bp_port, DEBUG)                                                                                        \
     X(startup, SPECIAL)                                                                                      \
+    X(device, SPECIAL)                                                                                       \
     X(pingpong, SPECIAL)                                                                                     \
     X(stop, SPECIAL)                                                                                         \
     X(refused, SPECIAL)                                                                                      \

@@ -614,6 +614,19 @@ piece end
         jmp     2b
 
 #include "test/fake/guest_handlers.inc"
+
+/* One more buffer for the entropy device, and a look at what it has given so far. */
+piece device
+        mov     $0x10000, %eax
+        lock xadd %eax, GUEST_RING_AVAIL
+        movl    $0, GUEST_DOORBELL
+        lock incl GUEST_RING_COUNT
+        mov     GUEST_RING_DATA, %eax
+        add     GUEST_RING_DATA+64, %eax
+        add     GUEST_RING_USED, %eax
+        note_eax
+        ret
+
 guest_code_end:
         .code64
         .section .note.GNU-stack, "", @progbits

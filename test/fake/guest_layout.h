@@ -35,6 +35,16 @@
 #define GUEST_TABLES_BYTES 0x2000
 #define GUEST_ABSENT       0x2b000 /* string stores there are page faults */
 
+/* The entropy device's queue, whose buffers are 16 bytes each, and its doorbell. */
+#define GUEST_RING_DESC   0x2c000
+#define GUEST_RING_AVAIL  0x2c800
+#define GUEST_RING_USED   0x2d000
+#define GUEST_RING_DATA   0x2e000
+#define GUEST_RING_SIZE   128
+#define GUEST_RING_BUFFER 16
+#define GUEST_RING_COUNT  0x2ef00 /* how often the vCPUs rang */
+#define GUEST_DOORBELL    0xfe00d000
+
 /* Each vCPU's own: four pages. */
 #define GUEST_PRIVATE       0x30000
 #define GUEST_PRIVATE_SHIFT 14

@@ -8,6 +8,7 @@
 #include "hv/base/check.h"
 #include "hv/chunk.h"
 #include "hv/devices.h"
+#include "hv/dma.h"
 #include "hv/input.h"
 #include "hv/mem.h"
 #include "hv/position.h"
@@ -97,8 +98,8 @@ static void make_memory(struct machine *m, bool replaying)
                                  .ring_size = RING_ENTRIES,
                                  .chunk_pages = c->chunk_pages,
                                  .recording = !replaying,
-                                 .vcpus = vm->vcpu_count,
-                                 .frames_low = vm->vcpu_count * FRAMES_LOW};
+                                 .vcpus = vm->vcpu_count + 1,
+                                 .frames_low = (vm->vcpu_count + 1) * FRAMES_LOW};
     uint32_t frames = (uint32_t)order_least_frames(&order) + c->spare_frames;
 
     frames_init(&vm->pool, make(m, (size_t)frames * PAGE_SIZE), make(m, frames * sizeof(uint32_t)), frames,
@@ -156,6 +157,19 @@ static void make_view(struct machine *m, struct vcpu *vcpu)
     vcpu->view.from_reserve = m->vm->mode == VM_REPLAY;
     vcpu->view.policy = m->config->view_policy;
     vcpu->eptp = ept_eptp(&vcpu->ept);
+}
+
+static void make_dma(struct machine *m)
+{
+    uint32_t chunk_pages = m->config->chunk_pages;
+    struct dma_memory memory = {.dma = make(m, sizeof(struct dma)),
+                                .page = make(m, PAGES * sizeof(struct view_page)),
+                                .accessed = make(m, PAGES * sizeof(uint32_t)),
+                                .touched = make(m, PAGES),
+                                .copies = make(m, chunk_pages * sizeof(uint32_t)),
+                                .writes = make(m, chunk_pages * sizeof(uint32_t))};
+
+    dma_init(m->vm, &memory);
 }
 
 static void make_vcpu(struct machine *m, uint32_t index)
@@ -223,6 +237,7 @@ static void make_vm(struct machine *m, enum vm_mode mode)
                                      .seed = vm->seed};
     for (uint32_t i = 0; i < vm->vcpu_count; i++)
         make_vcpu(m, i);
+    make_dma(m);
     vm->running = vm->vcpu_count;
     /* The TSC begins anywhere; guest time begins at 0. */
     m->clock = c->seed % 100000 + 1;
@@ -362,9 +377,12 @@ static void give_input(struct machine *m)
 {
     uint8_t byte = (uint8_t)('A' + m->input_left % 26);
 
-    if (m->vm->mode == VM_REPLAY)
+    if (m->vm->mode == VM_REPLAY) {
         input_replay(m->vm);
-    else if (m->input_left && fake_random(&m->random) % 64 == 0)
+        return;
+    }
+    dma_poll(m->vm);
+    if (m->input_left && fake_random(&m->random) % 64 == 0)
         m->input_left -= input_console(m->vm, &byte, 1);
 }
 

@@ -10,7 +10,20 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum action { IN, OUT, RECEIVE, WAIT, LEAP, IOAPIC_READ, IOAPIC_WRITE, EOI, ACKNOWLEDGE, ACTIONS };
+enum action {
+    IN,
+    OUT,
+    RECEIVE,
+    WAIT,
+    LEAP,
+    IOAPIC_READ,
+    IOAPIC_WRITE,
+    EOI,
+    WINDOW_READ,
+    WINDOW_WRITE,
+    ACKNOWLEDGE,
+    ACTIONS
+};
 
 struct step {
     uint8_t action;
@@ -114,6 +127,13 @@ static void do_step(struct vports *p, const struct step *s)
     case EOI:
         vports_eoi(p, (uint8_t)s->value);
         break;
+    case WINDOW_READ:
+        (void)vports_window_read(p, VPLAT_PCI_MEMORY + s->port, s->size % 16);
+        break;
+    case WINDOW_WRITE:
+        vports_window_write(p, VPLAT_PCI_MEMORY + s->port, s->size % 16, s->value);
+        HV_CHECK(vports_busy_function(p) <= VIRTIO_SLOTS);
+        break;
     default:
         (void)vports_acknowledge(p);
         break;
@@ -122,8 +142,10 @@ static void do_step(struct vports *p, const struct step *s)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct vports_config config = {
-        .tsc_hz = 2400000000, .memory_bytes = UINT64_C(3) << 30, .vcpus = 4};
+    static const struct vports_config config = {.tsc_hz = 2400000000,
+                                                .memory_bytes = UINT64_C(3) << 30,
+                                                .vcpus = 4,
+                                                .virtio = {.disk_sectors = 9, .net = true}};
     struct vports p;
     struct step s;
 

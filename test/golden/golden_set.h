@@ -76,6 +76,7 @@ static const struct rec_commit golden_commits[] = {
                .events = {{REC_EVENT_LEVEL, 0x41}}}},
     {.kind = REC_INPUT,
      .input = {.device = REC_DEVICE_DATE, .length = 4, .digest = 0xdddd, .data = {0x80, 0xb8, 0x24, 0x69}}},
+    {.kind = REC_INPUT, .input = {.device = REC_DEVICE_VIRTIO, .length = 1, .digest = 0xeeee, .data = {3}}},
     {.chunk = {.vcpu = 0, .end = REC_END_REFUSED, .digest = 0xaaaa, .lag = 1}},
 };
 #define GOLDEN_COMMITS ARRAY_LEN(golden_commits)

@@ -192,7 +192,7 @@ static inline void second_input(struct second *s, unsigned tag, unsigned ext)
 {
     uint64_t length;
 
-    if (ext != 1 || tag & 0x78 || (tag & 7) > 2)
+    if (ext != 1 || tag & 0x78 || (tag & 7) > 3)
         s->bad = true;
     fprintf(s->out, " input %u digest=%04x", tag & 7, (unsigned)second_number(s, 2));
     length = second_varint(s, 256);

@@ -18,7 +18,7 @@ TYPES = {1: "HEADER", 2: "COMMITS", 3: "TRAILER", 4: "ABORT", 5: "OUTPUT_COMMIT"
 RESERVED = (5, 6)
 ENDS = ["position", "pause", "hlt", "io", "mmio", "apic", "shutdown", "refused"]
 EVENTS = ["fixed", "timer", "nmi", "init", "sipi", "extint", "level"]
-DEVICES = ["console", "time", "date"]
+DEVICES = ["console", "time", "date", "virtio"]
 OUTCOMES = ["exit", "shutdown", "refused", "halted", "limit", "power-off", "reset"]
 COUNTERS = [
     "ticks", "chunks", "squashes", "exits", "copies", "copies-ahead", "compares", "equal-pages", "value-saves",

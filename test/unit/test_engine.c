@@ -290,6 +290,99 @@ static void waking_each_other(void **state)
     }
 }
 
+/* The entropy device with a buffer for each ring, as a driver would have set it up; messages go to vCPU 0. */
+static void set_up_device(struct vm *vm, void *context)
+{
+    uint8_t *memory = vm->mode == VM_RUN ? vm->run_memory : vm->pool.base;
+    struct virtio *v = vports_function(&vm->ports, VIRTIO_SLOT_RNG);
+    static const uint32_t writes[][3] = {
+        {0x08, 4, 1},
+        {0x0C, 4, 1}, /* VIRTIO_F_VERSION_1 */
+        {0x14, 1, 11},
+        {0x20, 4, GUEST_RING_DESC},
+        {0x28, 4, GUEST_RING_AVAIL},
+        {0x30, 4, GUEST_RING_USED},
+        {0x1A, 2, 0},
+        {0x1C, 2, 1},
+        {0x14, 1, 15},
+        {VIRTIO_BAR_MSIX, 4, 0xFEE00000},
+        {VIRTIO_BAR_MSIX + 8, 4, 0x41},
+        {VIRTIO_BAR_MSIX + 12, 4, 0},
+    };
+
+    (void)context;
+    virtio_config_write(&vm->ports.pci.bus, VIRTIO_SLOT_RNG, 0x04, 2, 6);
+    virtio_config_write(&vm->ports.pci.bus, VIRTIO_SLOT_RNG, 0x9A, 2, VIRTIO_MSIX_ENABLE);
+    for (size_t i = 0; i < ARRAY_LEN(writes); i++)
+        virtio_bar_write(v, writes[i][0], writes[i][1], writes[i][2]);
+    for (uint32_t i = 0; i < GUEST_RING_SIZE; i++) {
+        uint32_t desc[4] = {GUEST_RING_DATA + GUEST_RING_BUFFER * i, 0, GUEST_RING_BUFFER,
+                            2 /* to be written */};
+        uint16_t head = (uint16_t)i;
+        memcpy(memory + GUEST_RING_DESC + 16 * i, desc, sizeof(desc));
+        memcpy(memory + GUEST_RING_AVAIL + 4 + 2 * i, &head, sizeof(head));
+    }
+}
+
+static uint32_t ring_index(const struct fake_result *r, uint32_t ring)
+{
+    return fake_guest_word(r->memory, ring) >> 16;
+}
+
+/* What the device has put into the buffers that it has given back is the generator's, and nothing else is. */
+static void check_device(const struct fake_machine_config *c, const struct fake_result *r)
+{
+    uint32_t used = ring_index(r, GUEST_RING_USED);
+    struct vrandom random;
+
+    vrandom_seed(&random, 12345, MAX_VCPUS);
+    if (ring_index(r, GUEST_RING_AVAIL) != fake_guest_total(c->guest, "device") ||
+        used > ring_index(r, GUEST_RING_AVAIL))
+        blame(c, "the device's queue", "wrong");
+    for (uint32_t i = 0; i < 2 * GUEST_RING_SIZE; i++) {
+        uint64_t expected = i < 2 * used ? vrandom_next(&random) : 0, found;
+        memcpy(&found, r->memory + GUEST_RING_DATA + 8 * i, sizeof(found));
+        if (found != expected)
+            blame(c, "the device's data", "wrong");
+    }
+}
+
+/* A device writes the pages that all vCPUs read and write. */
+static void device_in_guest_memory(void **state)
+{
+    uint64_t counters[REC_COUNT_MAX] = {0};
+    uint32_t used = 0, interrupts = 0;
+
+    (void)state;
+    for (uint64_t seed = 8100; seed < 8140; seed++) {
+        struct fake_guest guest = {
+            .only = "device", .calls = 8, .rounds = 4, .seed = seed, .vcpus = 1 + (uint32_t)(seed % 3)};
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+        struct fake_result *recorded;
+
+        config.prepare = set_up_device;
+        config.spare_frames = seed % 4 ? 64 : 0;
+        recorded = fake_record(&config);
+        check_device(&config, recorded);
+        used += ring_index(recorded, GUEST_RING_USED);
+        interrupts += taken(recorded, 0, 0x41);
+        for (unsigned i = 0; i < REC_COUNT_MAX; i++)
+            counters[i] += recorded->counters[i];
+        check_guest(&config, recorded);
+        config.log = recorded->log;
+        config.log_bytes = recorded->log_bytes;
+        replay_alike(config, recorded);
+        replay_elsewhere(config, recorded);
+        replay_serially(config, recorded);
+        fake_result_delete(recorded);
+        recorded = fake_run(&config);
+        check_device(&config, recorded);
+        fake_result_delete(recorded);
+    }
+    assert_true(used > 100 && interrupts > 50);
+    assert_true(counters[REC_COUNT_SQUASHES] > 0);
+}
+
 /* mode=run, where nothing is recorded and memory is shared. Registers stay in the processor. */
 static void just_running(void **state)
 {
@@ -563,6 +656,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(guests_of_one_piece),
         cmocka_unit_test(chunks_do_not_show),
         cmocka_unit_test(waking_each_other),
+        cmocka_unit_test(device_in_guest_memory),
         cmocka_unit_test(just_running),
         cmocka_unit_test(short_of_memory),
         cmocka_unit_test(string_io_short_of_memory),

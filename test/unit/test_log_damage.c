@@ -418,7 +418,7 @@ static void bad_records_are_refused(void **state)
         {{0x00, 1, 2, 0, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8}, 14, 1, LOG_OK},
         {{0x00, 1, 2, 0, 2, 0, 1, 2, 3, 4, 5, 6, 7}, 13, 1, LOG_ERROR_RECORD_SHORT},
         {{0x80, 0x01, 1, 2, 1, 'x'}, 6, 1, LOG_OK},
-        {{0x83, 0x01, 1, 2, 1, 'x'}, 6, 1, LOG_ERROR_DEVICE},
+        {{0x84, 0x01, 1, 2, 1, 'x'}, 6, 1, LOG_ERROR_DEVICE},
         {{0x88, 0x01, 1, 2, 1, 'x'}, 6, 1, LOG_ERROR_RESERVED_BITS},
         {{0xc0, 0x01, 1, 2, 1, 'x'}, 6, 1, LOG_ERROR_RESERVED_BITS},
         {{0x80, 0x03, 1, 2, 1, 'x'}, 6, 1, LOG_ERROR_RESERVED_BITS},

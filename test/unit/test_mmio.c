@@ -248,7 +248,7 @@ static void time_is_counted(void **state)
     assert_int_equal(vcpu->state->time_reads, 2);
 }
 
-/* ---- The I/O APIC ---- */
+/* ---- The I/O APIC, and the window of the PCI functions ---- */
 
 static void ioapic_accesses_are_acts(void **state)
 {
@@ -257,14 +257,14 @@ static void ioapic_accesses_are_acts(void **state)
     assert_int_equal(RUN(VPLAT_IOAPIC + 0x10, 0x89, 0x08), EXIT_ENDED); /* mov %ecx, (%rax) */
     assert_int_equal(vcpu->end, REC_END_MMIO);
     assert_int_equal(vcpu->act.kind, ACT_MMIO_WRITE);
-    assert_int_equal(vcpu->act.reg, 0x10);
+    assert_int_equal(vcpu->act.reg, VPLAT_IOAPIC + 0x10);
     assert_int_equal(vcpu->act.value, 0x10);
     assert_int_equal(vcpu->completion.length, 2);
     assert_int_equal(vcpu->completion.gpr_mask, 0);
     assert_true(vcpu->time_used);
     assert_int_equal(RUN(VPLAT_IOAPIC, 0x8b, 0x10), EXIT_ENDED); /* mov (%rax), %edx */
     assert_int_equal(vcpu->act.kind, ACT_MMIO_READ);
-    assert_int_equal(vcpu->act.reg, 0);
+    assert_int_equal(vcpu->act.reg, VPLAT_IOAPIC);
     assert_int_equal(vcpu->completion.gpr, GPR_RDX);
     assert_int_equal(vcpu->completion.gpr_mask, UINT64_MAX); /* the upper half becomes 0 */
 }
@@ -278,12 +278,39 @@ static void ioapic_other_sizes_reach_nothing(void **state)
     assert_int_equal(RUN(VPLAT_IOAPIC, 0x66, 0x89, 0x08), EXIT_RESUME); /* mov %cx, (%rax) */
 }
 
-static void ioapic_refuses_what_reads_and_writes(void **state)
+static void window_accesses_are_acts(void **state)
+{
+    (void)state;
+    vcpu->vmx.gpr[GPR_RCX] = 0x123456789ABCDEF0;
+    assert_int_equal(RUN(VPLAT_PCI_MEMORY + 0x1014, 0x88, 0x08), EXIT_ENDED); /* mov %cl, (%rax) */
+    assert_int_equal(vcpu->end, REC_END_MMIO);
+    assert_int_equal(vcpu->act.kind, ACT_MMIO_WRITE);
+    assert_int_equal(vcpu->act.reg, VPLAT_PCI_MEMORY + 0x1014);
+    assert_int_equal(vcpu->act.size, 1);
+    assert_int_equal(vcpu->act.value, 0xF0);
+    assert_false(vcpu->time_used);
+    assert_int_equal(RUN(VPLAT_PCI_MEMORY, 0x66, 0x8b, 0x10), EXIT_ENDED); /* mov (%rax), %dx */
+    assert_int_equal(vcpu->act.kind, ACT_MMIO_READ);
+    assert_int_equal(vcpu->act.size, 2);
+    assert_int_equal(vcpu->completion.gpr, GPR_RDX);
+    assert_int_equal(vcpu->completion.gpr_mask, 0xFFFF);
+    assert_int_equal(RUN(VPLAT_PCI_MEMORY, 0x0f, 0xb6, 0x10), EXIT_ENDED); /* movzbl (%rax), %edx */
+    assert_int_equal(vcpu->act.size, 1);
+    assert_int_equal(vcpu->completion.gpr_mask, UINT64_MAX);
+    /* Behind the window there is nothing. */
+    assert_int_equal(RUN(VPLAT_PCI_MEMORY - 8, 0x8b, 0x10), EXIT_RESUME);
+}
+
+static void device_memory_refuses_what_reads_and_writes(void **state)
 {
     (void)state;
     assert_int_equal(RUN(VPLAT_IOAPIC + 0x10, 0x09, 0x08), EXIT_ENDED); /* or %ecx, (%rax) */
     assert_int_equal(vcpu->end, REC_END_REFUSED);
-    assert_non_null(strstr(vcpu->act.reason, "I/O APIC"));
+    assert_non_null(strstr(vcpu->act.reason, "device memory at 0xfec00010"));
+    assert_int_equal(RUN(VPLAT_PCI_MEMORY, 0x0f, 0xbe, 0x10), EXIT_ENDED); /* movsbl (%rax), %edx */
+    assert_int_equal(vcpu->end, REC_END_REFUSED);
+    assert_int_equal(RUN(VPLAT_PCI_MEMORY, 0x8a, 0x30), EXIT_ENDED); /* mov (%rax), %dh */
+    assert_int_equal(vcpu->end, REC_END_REFUSED);
 }
 
 int main(void)
@@ -298,7 +325,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(time_is_counted, begin, end),
         cmocka_unit_test_setup_teardown(ioapic_accesses_are_acts, begin, end),
         cmocka_unit_test_setup_teardown(ioapic_other_sizes_reach_nothing, begin, end),
-        cmocka_unit_test_setup_teardown(ioapic_refuses_what_reads_and_writes, begin, end),
+        cmocka_unit_test_setup_teardown(window_accesses_are_acts, begin, end),
+        cmocka_unit_test_setup_teardown(device_memory_refuses_what_reads_and_writes, begin, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

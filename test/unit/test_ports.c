@@ -177,8 +177,65 @@ static void test_pci(void **state)
     assert_int_equal(in(&p, 0xCFC, 4), 0x06000000);
     out(&p, 0xCFC, 4, 0xFFFFFFFF);
     assert_int_equal(in(&p, 0xCFC, 4), 0x06000000);
-    out(&p, 0xCF8, 4, 0x80000800); /* device 1 */
+    out(&p, 0xCF8, 4, 0x80000800); /* device 1: no disk */
     assert_int_equal(in(&p, 0xCFC, 4), 0xFFFFFFFF);
+    out(&p, 0xCF8, 4, 0x80001800); /* device 3 */
+    assert_int_equal(in(&p, 0xCFC, 4), 0x10441AF4);
+    assert_int_equal(in(&p, 0xCFE, 2), 0x1044);
+    assert_int_equal(in(&p, 0xCFB, 4), 0x441AF4FF); /* the reset control register is 0 in the real world */
+    out(&p, 0xCF8, 4, 0x80001900);                  /* its function 1 */
+    assert_int_equal(in(&p, 0xCFC, 1), 0xFF);
+    out(&p, 0xCF8, 4, 0x80011800); /* on bus 1 */
+    assert_int_equal(in(&p, 0xCFC, 2), 0xFFFF);
+    out(&p, 0xCF8, 4, 0x80001810);
+    out(&p, 0xCFC, 4, 0xFFFFFFFF);
+    assert_int_equal(in(&p, 0xCFC, 4), 0xFFFFC000);
+    out(&p, 0xCFE, 2, 0xFE10); /* the upper half */
+    assert_int_equal(in(&p, 0xCFC, 4), 0xFE10C000);
+    assert_int_equal(vports_window_read(&p, 0xFE10C018, 2), VIRTIO_QUEUE_SIZE);
+    assert_int_equal(vports_window_read(&p, 0xFE00C018, 2), 0xFFFF);
+}
+
+/* The entropy device says that its driver has broken a rule, in both ways that it has. */
+static void test_functions_interrupts(void **state)
+{
+    struct vports p = fresh();
+    struct virtio *v = vports_function(&p, VIRTIO_SLOT_RNG);
+    uint64_t bar = VPLAT_PCI_MEMORY + VIRTIO_SLOT_RNG * VIRTIO_BAR_BYTES;
+    struct vioapic_message m;
+
+    (void)state;
+    vports_ioapic_write(&p, 0, 0x10 + 2 * VPLAT_IRQ_RNG, 0);
+    vports_ioapic_write(&p, 0x10, 0x8055, 0); /* level-triggered */
+    virtio_raise(v, 0);
+    vports_devices_changed(&p);
+    assert_true(vports_next_message(&p, &m));
+    assert_int_equal(m.vector, 0x55);
+    assert_int_equal(m.level, 1);
+    assert_int_equal(vports_window_read(&p, bar + VIRTIO_BAR_ISR, 1), 1);
+    vports_eoi(&p, 0x55);
+    assert_false(vports_next_message(&p, &m));
+    out(&p, 0xCF8, 4, 0x80001804);
+    out(&p, 0xCFC, 2, 6);
+    out(&p, 0xCF8, 4, 0x80001898);
+    out(&p, 0xCFE, 2, 0x8000);
+    vports_window_write(&p, bar + VIRTIO_BAR_MSIX, 8, 0xFEE0300C); /* to a set of logical IDs */
+    vports_window_write(&p, bar + VIRTIO_BAR_MSIX + 8, 8, 0x0141); /* lowest priority */
+    vports_window_write(&p, bar + VIRTIO_BAR_MSIX + 16, 8, 0xFED00000);
+    vports_window_write(&p, bar + VIRTIO_BAR_MSIX + 24, 8, 0x42);
+    vports_window_write(&p, bar + 0x10, 2, 1);
+    vports_window_write(&p, bar + 0x1A, 2, 0);
+    virtio_raise(v, 0);
+    virtio_raise(v, VIRTIO_QUEUES);
+    vports_devices_changed(&p);
+    assert_true(vports_next_message(&p, &m));
+    assert_int_equal(m.vector, 0x41);
+    assert_int_equal(m.mode, 1);
+    assert_int_equal(m.dest, 3);
+    assert_int_equal(m.logical, 1);
+    assert_int_equal(m.level, 0);
+    assert_false(vports_next_message(&p, &m)); /* the other is no interrupt message */
+    assert_int_equal(vports_window_read(&p, bar + VIRTIO_BAR_PENDING, 1), 0);
 }
 
 /* ---- Interrupts and time ---- */
@@ -370,10 +427,11 @@ int main(void)
         cmocka_unit_test(test_console),       cmocka_unit_test(test_exit_sizes),
         cmocka_unit_test(test_unknown_ports), cmocka_unit_test(test_power_off),
         cmocka_unit_test(test_reset),         cmocka_unit_test(test_keyboard_controller),
-        cmocka_unit_test(test_pci),           cmocka_unit_test(test_timer_ticks),
-        cmocka_unit_test(test_ioapic_pins),   cmocka_unit_test(test_sci),
-        cmocka_unit_test(test_one_time),      cmocka_unit_test(test_uses_time),
-        cmocka_unit_test(test_wide_accesses), cmocka_unit_test(test_bad_sizes),
+        cmocka_unit_test(test_pci),           cmocka_unit_test(test_functions_interrupts),
+        cmocka_unit_test(test_timer_ticks),   cmocka_unit_test(test_ioapic_pins),
+        cmocka_unit_test(test_sci),           cmocka_unit_test(test_one_time),
+        cmocka_unit_test(test_uses_time),     cmocka_unit_test(test_wide_accesses),
+        cmocka_unit_test(test_bad_sizes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

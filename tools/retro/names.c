@@ -32,8 +32,10 @@ const char *event_name(unsigned kind)
 
 const char *device_name(unsigned device)
 {
-    static const char *const names[REC_DEVICE_COUNT] = {
-        [REC_DEVICE_CONSOLE] = "console", [REC_DEVICE_TIME] = "time", [REC_DEVICE_DATE] = "date"};
+    static const char *const names[REC_DEVICE_COUNT] = {[REC_DEVICE_CONSOLE] = "console",
+                                                        [REC_DEVICE_TIME] = "time",
+                                                        [REC_DEVICE_DATE] = "date",
+                                                        [REC_DEVICE_VIRTIO] = "virtio"};
 
     return pick(names, REC_DEVICE_COUNT, device);
 }
