@@ -21,6 +21,7 @@
 #define SQUASHES_BEFORE_TOKEN 4u
 #define STEP_FIRST            2u /* preemption timer ticks: the least that lets an instruction run */
 #define STEP_TRIES            256u
+#define HURRIED_CHUNKS        32u /* that stay short where a longer one could not end */
 #define UNCUT_BOUND           64u /* chunks in a row that find no place to end */
 
 /* ---- Begin ---- */
@@ -157,12 +158,31 @@ static enum chunk_stop step_to_cut(struct vcpu *vcpu, enum chunk_stop stop)
     return stop;
 }
 
+/*
+ * Whether a chunk that is in a REP may end at once, though leave_rep() makes chunks longer than that. One
+ * that began at the REP, and is too short to have been elsewhere, is found again from its begin. One that has
+ * just come there may end, too, where no chunk has found a place to end many times in a row. (A replay finds
+ * that place by its breakpoint, but for a REP that a fault's handler returned to within so few ticks; to
+ * refuse the guest would be the only other way.)
+ */
+static bool short_in_rep(struct vcpu *vcpu)
+{
+    const struct vmx_guest_state *begin = &vcpu->saved->cpu;
+
+    if (chunk_spent(vcpu) > vcpu->vm->rep_step || !access_at_rep(vcpu))
+        return false;
+    return vcpu->uncut >= UNCUT_BOUND / 2 ||
+           vmx_get_linear_rip(&vcpu->vmx) == begin->segment[SEGMENT_CS].base + begin->rip;
+}
+
 /* A REP is left, unless it has lasted for a while: see position.h. */
 static enum chunk_stop leave_rep(struct vcpu *vcpu, enum chunk_stop stop)
 {
     uint32_t total = 0;
     uint64_t rep = 0;
 
+    if (stop == CHUNK_TIMER && short_in_rep(vcpu))
+        return stop;
     for (uint32_t steps = 0; stop == CHUNK_TIMER && steps < POSITION_REP_STEPS &&
                              total++ < 8 * POSITION_REP_STEPS && access_at_rep(vcpu);
          steps++) {
@@ -310,6 +330,10 @@ static void after_commit(struct vcpu *vcpu)
     drop_token(vcpu);
     vcpu->squashes = 0;
     vcpu->uncut = 0;
+    if (vcpu->hurry) { /* it grows again when that place is passed */
+        vcpu->hurry--;
+        return;
+    }
     vcpu->length =
         vcpu->vm->adapt ? MIN(vcpu->length + vcpu->length / 4, vcpu->vm->chunk_ticks) : vcpu->vm->chunk_ticks;
 }
@@ -380,10 +404,12 @@ static bool after_squash(struct vcpu *vcpu)
 static bool end_elsewhere(struct vcpu *vcpu, enum chunk_stop stop, uint64_t spent)
 {
     struct vm *vm = vcpu->vm;
+    uint64_t length = MIN(vcpu->length, spent);
 
     if (++vcpu->uncut < UNCUT_BOUND) {
         bool goes_on = after_squash(vcpu);
-        vcpu->length = MAX(stop == CHUNK_UNCLEAR ? spent * 2 : spent / 2, 1u);
+        vcpu->length = MAX(stop == CHUNK_UNCLEAR ? spent * 2 : length / 2, 1u);
+        vcpu->hurry = stop == CHUNK_UNCLEAR ? 0 : HURRIED_CHUNKS;
         return goes_on;
     }
     spin_lock(&vm->order.lock);

@@ -222,6 +222,7 @@ struct vcpu {
     uint64_t length;   /* of the next chunk */
     uint32_t squashes; /* in a row */
     uint32_t uncut;    /* of them, those that found no place to end */
+    uint32_t hurry;    /* so many chunks more stay as short as the last one was */
     struct noise noise;
     bool token; /* it has the commit token */
 

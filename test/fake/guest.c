@@ -72,7 +72,8 @@ extern const uint8_t guest_code[], guest_code_end[], guest_real[], guest_real_en
     X(pingpong, SPECIAL)                                                                                     \
     X(stop, SPECIAL)                                                                                         \
     X(refused, SPECIAL)                                                                                      \
-    X(tables, SPECIAL)
+    X(tables, SPECIAL)                                                                                       \
+    X(rep_entries, SPECIAL)
 
 #define DECLARE(name, set) extern const uint8_t guest_##name[];
 PIECES(DECLARE)

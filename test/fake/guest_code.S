@@ -579,6 +579,33 @@ piece stop
         jmp     guest_stop
 
 /* An instruction that device memory is not accessed with. */
+/*
+ * Data that looks like page table entries: string instructions write words of which every other one differs from what
+ * was there in its A bit alone. The port ends a chunk, so that what was there is committed.
+ */
+piece rep_entries
+        mov     $0x1001, %eax
+        mov     $GUEST_SWEEP, %edi
+        mov     $1024, %ecx
+        rep stosl
+        mov     $GUEST_FILL, %edi
+        mov     $1024, %ecx
+        rep stosl
+        mov     $255, %ecx
+1:      mov     %ecx, %edi
+        shl     $4, %edi
+        xorl    $0x20, GUEST_SWEEP(%edi)
+        dec     %ecx
+        jns     1b
+        mov     $0x3fd, %edx
+        in      (%dx), %al
+        mov     $GUEST_SWEEP, %esi
+        mov     $GUEST_FILL, %edi
+        mov     $4096, %ecx
+        rep movsb
+        in      (%dx), %al
+        ret
+
 piece refused
         mov     $GUEST_APIC+0x80, %edi
         mov     $1, %ecx

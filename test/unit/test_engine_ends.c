@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "hv/position.h"
 #include "test/fake/machine.h"
 
 static struct fake_result *record(struct fake_machine_config *c)
@@ -60,6 +61,30 @@ static void refused(void **state)
     assert_non_null(strstr(recorded->outcome.reason, "device memory at 0xfee00080"));
     check_equal(&config, recorded);
     fake_result_delete(recorded);
+}
+
+/* A REP whose every stretch has more accessed bits than a record lists is cut into short ones, and goes on.
+ */
+static void real_steps(struct vm *vm, void *context)
+{
+    (void)context;
+    vm->rep_step = POSITION_REP_STEP;
+}
+
+static void rep_of_entries(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct fake_guest guest = {.only = "rep_entries", .calls = 1, .rounds = 2, .seed = seed, .vcpus = 1};
+        struct fake_machine_config config = fake_machine_defaults(&guest, seed);
+        struct fake_result *recorded;
+
+        config.prepare = real_steps;
+        recorded = record(&config);
+        assert_int_equal(recorded->outcome.outcome, REC_OUTCOME_EXIT);
+        check_equal(&config, recorded);
+        fake_result_delete(recorded);
+    }
 }
 
 /* The limit is exact; one that the guest does not come to changes nothing. */
@@ -327,9 +352,9 @@ static void untrue(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_halted),       cmocka_unit_test(refused), cmocka_unit_test(limited),
-        cmocka_unit_test(startup),          cmocka_unit_test(cut_off), cmocka_unit_test(untrue),
-        cmocka_unit_test(untrue_durations),
+        cmocka_unit_test(all_halted), cmocka_unit_test(refused),          cmocka_unit_test(rep_of_entries),
+        cmocka_unit_test(limited),    cmocka_unit_test(startup),          cmocka_unit_test(cut_off),
+        cmocka_unit_test(untrue),     cmocka_unit_test(untrue_durations),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
