@@ -12,6 +12,7 @@ import time
 GRACE = 60  # seconds that retro may take beyond its own --timeout
 HEAD, TAIL = 20, 8  # bytes of a log's block around the payload, see replay/FORMAT.md
 COMMITS = 2  # type of a block
+LINUX_KERNEL, LINUX_INITRD = "bzImage", "initrd"  # what `make linux-guest` makes
 SECOND_READER_BYTES = 1 << 20
 KILL_STEP = 2500  # bytes of log between two kills, at most
 
@@ -73,7 +74,11 @@ class Test:
         return os.path.join(self.home, name)
 
     def guest(self, name=None):
-        return os.path.join(self.tools.guests, (name or self.entry.guest) + ".elf")
+        name = name or self.entry.guest
+        return os.path.join(self.tools.guests, LINUX_KERNEL if name == "linux" else name + ".elf")
+
+    def initrd(self):
+        return os.path.join(self.tools.guests, LINUX_INITRD)
 
     def call(self, command, seconds):
         """Runs a command; its output and exit code are then in `said` and `code`."""
@@ -97,7 +102,7 @@ class Test:
         as a dictionary.
         """
         self.runs += 1
-        options = {"guest": self.entry.guest, "broken": None, "emulator": None, "machine-mem": None, "input": None}
+        options = {"guest": self.entry.guest, "broken": None, "emulator": None, "machine-mem": None, "ips": None, "input": None}
         further = []
         for word in words:
             name, _, value = word.partition("=")
@@ -114,6 +119,10 @@ class Test:
             command += ["--console", self.console]
         if options["emulator"]:
             command += ["--emulator", options["emulator"]]
+        if guest == self.guest("linux"):
+            command += ["--initrd", self.initrd()]
+        if options["ips"]:
+            command += ["--ips", options["ips"]]
         if options["machine-mem"]:
             command += ["--machine-mem", options["machine-mem"]]
         if options["input"]:
@@ -139,13 +148,23 @@ class Test:
         return ["--vcpus", str(self.entry.vcpus), "--mem", self.entry.memory] + words
 
 
+def without_kernel_lines(test):
+    """A file with what Linux' init printed: the kernel's lines begin with a time in brackets."""
+    path = test.path("console-of-init")
+    lines = re.sub(r"^\[ *\d+\.\d+\] .*\n", "", read(test.console).replace("\r", ""), flags=re.MULTILINE)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(lines)
+    return path
+
+
 def check_output(test, may_fail):
     """The guest's own lines: those that results.txt asks for, or what holds for every guest."""
     if may_fail:
         return
     entry = test.entry
-    if entry.words == "-":
-        checked = subprocess.run(["guest-images/check-output", entry.guest, str(entry.vcpus), test.console, "sc"],
+    if entry.words == "-" or entry.guest == "linux":
+        console = without_kernel_lines(test) if entry.guest == "linux" else test.console
+        checked = subprocess.run(["guest-images/check-output", entry.guest, str(entry.vcpus), console, "sc"],
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=GRACE, check=False)
         require(checked.returncode == 0, "the guest's output is wrong: " + checked.stdout.strip())
         return
