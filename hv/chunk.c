@@ -351,9 +351,16 @@ enum chunk_stop chunk_run(struct vcpu *vcpu, uint32_t ticks)
 
 /* ---- Ending ---- */
 
+/*
+ * The bits that the list tells are in no page's digest, but come out as the list says: so it has to be the
+ * recorded one, which a replay has from the chunk's begin on.
+ */
 static uint64_t digest_of(const struct vcpu *vcpu, uint64_t writes)
 {
-    return digest_word(vcpu_state_change_digest(vcpu->saved, vcpu->state), writes);
+    const struct accessed_list *list = &vcpu->view.accessed;
+    uint64_t digest = digest_word(vcpu_state_change_digest(vcpu->saved, vcpu->state), writes);
+
+    return list->used ? digest_bytes(digest, list->bytes, list->used) : digest;
 }
 
 static bool page_dirty(void *vcpu, uint32_t gpn)
