@@ -540,6 +540,15 @@ void view_commit_enter_at(struct view *view, uint64_t seq)
     HV_CHECK(view->order->seq + 1 == seq);
 }
 
+bool view_writes_newest(const struct view *view)
+{
+    for (uint32_t i = 0; i < view->write_count; i++) {
+        if (view->page[view->writes[i]].frame != view->order->table[view->writes[i]].frame)
+            return false;
+    }
+    return true;
+}
+
 void view_commit_abandon(struct view *view)
 {
     spin_unlock(&view->order->lock);

@@ -196,6 +196,11 @@ void view_commit_leave(struct view *view, uint64_t seq, uint64_t commit_digest);
 void view_commit_abandon(struct view *view);
 /* Replay: enters where it is this chunk's turn (order->seq == seq - 1, which the caller has seen). */
 void view_commit_enter_at(struct view *view, uint64_t seq);
+/*
+ * Replay, with order->lock held: whether each page to be committed was made from its newest version. The log
+ * says from which commit on a chunk may start; if that is not true, the page is a later one's overwritten.
+ */
+bool view_writes_newest(const struct view *view);
 
 /* After a commit, before the next view_begin: whether a page that the chunk read was committed by
  * another since then. A view that rested cannot tell, and says yes. */

@@ -544,6 +544,28 @@ static void replay_enters_in_its_turn(void **state)
     rig_delete(rig);
 }
 
+static void replay_never_overwrites_a_later_version(void **state)
+{
+    struct rig *rig = rig_new(RIG_FRAMES, 0);
+    struct view *view = view_of(rig, 0);
+
+    (void)state;
+    view_begin(view);
+    rig_write(rig, 0, 1, 5);
+    rig_write(rig, 0, 3, 5);
+    rig_collect(rig, 0);
+    rig_store(rig, 1, 2, 6);
+    view_commit_enter_at(view, 2);
+    assert_true(view_writes_newest(view));
+    view_commit_abandon(view);
+    rig_store(rig, 1, 3, 6);
+    view_commit_enter_at(view, 3);
+    assert_false(view_writes_newest(view));
+    view_commit_abandon(view);
+    view_squash(view);
+    rig_delete(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -571,6 +593,7 @@ int main(void)
         cmocka_unit_test(stored_entries_of_known_tables_are_listed),
         cmocka_unit_test(chunk_numbers_may_wrap),
         cmocka_unit_test(replay_enters_in_its_turn),
+        cmocka_unit_test(replay_never_overwrites_a_later_version),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
