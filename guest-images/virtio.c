@@ -90,7 +90,7 @@ static void set32(volatile uint8_t *at, uint64_t value)
     *(volatile uint32_t *)at = (uint32_t)value;
 }
 
-static void find_registers(struct device *d)
+static bool find_registers(struct device *d)
 {
     volatile uint8_t *bar;
     unsigned at = config_read(d->slot, CAPABILITIES) & 0xFC;
@@ -109,6 +109,7 @@ static void find_registers(struct device *d)
             d->notify = bar + config_read(d->slot, at + 8);
         }
     }
+    return d->common && d->notify && d->msix;
 }
 
 static void set_up_queue(struct device *d, unsigned i)
@@ -128,9 +129,8 @@ static bool start(struct device *d, uint32_t id, unsigned queues)
 {
     for (d->slot = 0; d->slot < SLOTS && config_read(d->slot, 0) != id; d->slot++)
         ;
-    if (d->slot == SLOTS)
+    if (d->slot == SLOTS || !find_registers(d))
         return false;
-    find_registers(d);
     d->common[0x14] = 0;
     d->common[0x14] = 3;
     set32(d->common + 0x08, 1);
