@@ -31,7 +31,7 @@
 #define GUEST_SWEEP        0x1e000
 #define GUEST_SWEEP_PAGES  12
 #define GUEST_BEFORE       0x2a000
-#define GUEST_TABLES       0x2c000 /* looks like paging structures: a page of 8-byte entries, one of 4 */
+#define GUEST_TABLES       0x40000 /* looks like paging structures: a page of 8-byte entries, one of 4 */
 #define GUEST_TABLES_BYTES 0x2000
 #define GUEST_ABSENT       0x2b000 /* string stores there are page faults */
 
@@ -58,7 +58,7 @@
 #define GUEST_COPY          0x1000
 #define GUEST_WATCHED       0x2000 /* two pages; each piece watches its own words */
 
-#define GUEST_BYTES 0x40000
+#define GUEST_BYTES 0x42000
 #define GUEST_APIC  0xfee00000
 
 #endif

@@ -295,11 +295,11 @@ static void memory_that_is_not_there(void **state)
 
     (void)state;
     assert_int_equal(handle(exit, 0), EXIT_ENDED);
-    assert_non_null(strstr(vcpu->act.reason, "page table at 0x40000"));
+    assert_non_null(strstr(vcpu->act.reason, "page table at 0x42000"));
     exit.ept.page_walk = false;
     exit.ept.fetch = true;
     assert_int_equal(handle(exit, 0), EXIT_ENDED);
-    assert_non_null(strstr(vcpu->act.reason, "code at 0x40000"));
+    assert_non_null(strstr(vcpu->act.reason, "code at 0x42000"));
 }
 
 static void the_first_write_copies(void **state)
