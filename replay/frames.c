@@ -90,7 +90,7 @@ uint32_t frames_first_difference(const struct frame_pool *pool, uint32_t a, uint
 }
 
 uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint32_t copy, uint64_t seed,
-                             enum frame_simd simd)
+                             enum frame_simd simd, bool *soft)
 {
     const uint64_t *old = frame_data(pool, base), *new = frame_data(pool, copy);
     struct changes changes = {0};
@@ -99,5 +99,6 @@ uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint3
         changes_add_page_wide(&changes, old, new);
     else
         changes_add(&changes, old, new, 0, FRAME_WORDS);
+    *soft = changes.soft;
     return changes_digest(&changes, seed);
 }

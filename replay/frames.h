@@ -59,9 +59,10 @@ uint32_t frames_first_difference(const struct frame_pool *pool, uint32_t a, uint
 
 /*
  * 0 where frame `copy` equals frame `base`, otherwise a digest of what differs, begun with `seed`: the
- * changed words and their places (hv/base/changes.h). One pass both ways.
+ * changed words and their places (hv/base/changes.h). One pass both ways. *soft: whether some word has
+ * changed in accessed bits of paging structures alone, if it is an entry of one.
  */
 uint64_t frame_change_digest(const struct frame_pool *pool, uint32_t base, uint32_t copy, uint64_t seed,
-                             enum frame_simd simd);
+                             enum frame_simd simd, bool *soft);
 
 #endif

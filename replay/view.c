@@ -339,53 +339,54 @@ static uint64_t plain_digest(const struct view *view, uint32_t gpn, bool listed)
     return changes_digest(&changes, ~(uint64_t)gpn);
 }
 
-/*
- * Of a dirty page, with the page number in it; 0 where nothing but accessed bits has changed. *equal: the
- * private copy is just as its base.
- */
+/* Of a dirty page, as if it had no list. *soft: some words may have changed in accessed bits alone. */
+static uint64_t whole_digest(const struct view *view, uint32_t gpn, enum frame_simd simd, bool *soft)
+{
+    const struct view_page *page = &view->page[gpn];
+
+    return frame_change_digest(view->order->pool, page->frame, page->copy, ~(uint64_t)gpn, simd, soft);
+}
+
+/* 0 where nothing but accessed bits has changed. *equal: the private copy is just as its base. */
 static uint64_t change_digest(const struct view *view, uint32_t gpn, bool listed, bool *equal,
                               enum frame_simd simd)
 {
-    const struct view_page *page = &view->page[gpn];
-    const struct frame_pool *pool = view->order->pool;
-    uint64_t digest = frame_change_digest(pool, page->frame, page->copy, ~(uint64_t)gpn, simd);
+    bool soft;
+    uint64_t digest = whole_digest(view, gpn, simd, &soft);
 
     *equal = !digest;
-    if (!*equal && (listed || accessed_look(frame_data(pool, page->frame), frame_data(pool, page->copy)) &
-                                  ACCESSED_ALONE))
-        return plain_digest(view, gpn, listed);
-    return digest;
+    return !*equal && (listed || soft) ? plain_digest(view, gpn, listed) : digest;
 }
 
 /* ---- The sets ---- */
 
-/* Replay: the bits of a dirty page become the recorded ones. Whether the page is listed. */
-static bool settle(struct view *view, uint32_t gpn)
+/* Replay: the bits of a dirty page become the recorded ones; most pages have none that could differ. */
+static uint64_t settled_digest(const struct view *view, uint32_t gpn, bool *equal)
 {
     const struct view_page *page = &view->page[gpn];
     const struct frame_pool *pool = view->order->pool;
     struct accessed_page listed;
-    bool is_listed = find_listed(view, gpn, &listed);
+    bool is_listed = find_listed(view, gpn, &listed), soft = false;
+    uint64_t digest = is_listed ? 0 : whole_digest(view, gpn, FRAME_SIMD_FREE, &soft);
 
+    *equal = !digest;
+    if (!is_listed && !soft)
+        return digest;
     accessed_settle(frame_data(pool, page->frame), frame_data(pool, page->copy), is_listed ? &listed : NULL);
-    return is_listed;
+    return change_digest(view, gpn, is_listed, equal, FRAME_SIMD_FREE);
 }
 
-/*
- * Replay settles first; recording finds out whether the page must be listed, which a look at the digest
- * tells that the page must have changed for.
- */
-static uint64_t collected_digest(struct view *view, uint32_t gpn, bool *equal)
+/* Recording: finds out whether the page must be listed. */
+static uint64_t listing_digest(struct view *view, uint32_t gpn, bool *equal)
 {
     const struct view_page *page = &view->page[gpn];
     const struct frame_pool *pool = view->order->pool;
-    uint64_t digest;
+    bool soft;
+    uint64_t digest = whole_digest(view, gpn, FRAME_SIMD_FREE, &soft);
 
-    if (view->settles)
-        return change_digest(view, gpn, settle(view, gpn), equal, FRAME_SIMD_FREE);
-    digest = frame_change_digest(pool, page->frame, page->copy, ~(uint64_t)gpn, FRAME_SIMD_FREE);
     *equal = !digest;
-    if (!*equal && list_accessed(view, gpn, frame_data(pool, page->frame), frame_data(pool, page->copy)))
+    if (!*equal && (soft || page->table) &&
+        list_accessed(view, gpn, frame_data(pool, page->frame), frame_data(pool, page->copy)))
         return plain_digest(view, gpn, true);
     return digest;
 }
@@ -399,7 +400,7 @@ static void collect_written(struct view *view, uint32_t gpn)
 
     HV_CHECK(page->copy != FRAME_NONE);
     view->counters.compares++;
-    digest = collected_digest(view, gpn, &equal);
+    digest = view->settles ? settled_digest(view, gpn, &equal) : listing_digest(view, gpn, &equal);
     if (equal) {
         view->counters.equal_pages++;
         /* Counted as a write, it adds nothing to the digest: a replay need not do the same. */

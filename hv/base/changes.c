@@ -53,6 +53,7 @@ void changes_add(struct changes *changes, const uint64_t *old, const uint64_t *n
 
     while (at < end) {
         changes->any = true;
+        changes->soft |= !((old[at] ^ new[at]) & ~CHANGES_SOFT);
         add_word(changes, new[at], at);
         at++;
         if (at < end && old[at] == new[at])

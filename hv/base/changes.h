@@ -14,12 +14,15 @@
 
 #define CHANGES_LANES 4u
 #define CHANGES_WORDS 512u /* a page */
+/* Bit 5 of each 4-byte half: in a paging structure, the accessed bits (SDM 3A 4.8). */
+#define CHANGES_SOFT UINT64_C(0x0000002000000020)
 
 /* Zeroed to start with. */
 struct changes {
     uint64_t product[CHANGES_LANES];
     uint64_t sum[CHANGES_LANES];
     bool any;
+    bool soft; /* some word differs in nothing but CHANGES_SOFT: to be known without another pass */
 };
 
 extern const uint64_t changes_keys[CHANGES_WORDS];

@@ -22,18 +22,23 @@ WIDE static inline bool group_equal(const __m256i *a, const __m256i *b)
 /* Sums so far: in registers from the first group to the last. */
 struct wide_sums {
     __m256i product, sum;
+    __m256i soft; /* ones where a word differs in nothing but CHANGES_SOFT */
 };
 
 /* Adds the changed words of a group; whether there was one. */
 WIDE static inline bool add_group(struct wide_sums *sums, const __m256i *old, const __m256i *new,
                                   const __m256i *keys)
 {
+    const __m256i hard = _mm256_set1_epi64x((long long)~CHANGES_SOFT);
     __m256i equal = _mm256_set1_epi32(-1);
 
     for (uint32_t i = 0; i < GROUP; i++) {
-        __m256i same = _mm256_cmpeq_epi64(new[i], old[i]);
+        __m256i differs = _mm256_xor_si256(new[i], old[i]);
+        __m256i same = _mm256_cmpeq_epi64(differs, _mm256_setzero_si256());
+        __m256i hard_same = _mm256_cmpeq_epi64(_mm256_and_si256(differs, hard), _mm256_setzero_si256());
         __m256i y = _mm256_andnot_si256(same, _mm256_xor_si256(new[i], keys[i]));
         equal = _mm256_and_si256(equal, same);
+        sums->soft = _mm256_or_si256(sums->soft, _mm256_andnot_si256(same, hard_same));
         sums->sum = _mm256_add_epi64(sums->sum, y);
         sums->product = _mm256_add_epi64(sums->product, _mm256_mul_epu32(y, _mm256_srli_epi64(y, 32)));
     }
@@ -44,7 +49,7 @@ WIDE void changes_add_page_wide(struct changes *changes, const uint64_t *old, co
 {
     const __m256i *x = (const __m256i *)old, *y = (const __m256i *)new, *keys = (const __m256i *)changes_keys;
     __m256i *product = (__m256i *)(void *)changes->product, *sum = (__m256i *)(void *)changes->sum;
-    struct wide_sums sums = {_mm256_loadu_si256(product), _mm256_loadu_si256(sum)};
+    struct wide_sums sums = {_mm256_loadu_si256(product), _mm256_loadu_si256(sum), _mm256_setzero_si256()};
     bool busy = false, any = false;
 
     /* Where one group differs, the next one most likely does, and needs no look of its own before. */
@@ -55,6 +60,7 @@ WIDE void changes_add_page_wide(struct changes *changes, const uint64_t *old, co
         any |= busy;
     }
     changes->any |= any;
+    changes->soft |= !_mm256_testz_si256(sums.soft, sums.soft);
     _mm256_storeu_si256(product, sums.product);
     _mm256_storeu_si256(sum, sums.sum);
 }

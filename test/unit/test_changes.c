@@ -50,6 +50,40 @@ static void make_pages(unsigned bits, uint64_t changed, uint64_t of)
     }
 }
 
+/* Whether some word differs in nothing but CHANGES_SOFT: as both ways say, and as it is. */
+static bool soft(void)
+{
+    struct changes narrow = {0}, wide = {0};
+    bool found = false;
+
+    for (uint32_t i = 0; i < WORDS; i++)
+        found |= old[i] != new[i] && ((old[i] ^ new[i]) | CHANGES_SOFT) == CHANGES_SOFT;
+    changes_add(&narrow, old, new, 0, WORDS);
+    assert_int_equal(narrow.soft, found);
+    if (__builtin_cpu_supports("avx2")) {
+        changes_add_page_wide(&wide, old, new);
+        assert_int_equal(wide.soft, found);
+    }
+    return found;
+}
+
+static void accessed_bits_alone_are_seen(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 1000; round++) {
+        make_pages(1 + round % 64, round % 7, 1 + draw() % 300);
+        (void)soft();
+    }
+    for (uint32_t i = 0; i < WORDS; i++) {
+        make_pages(64, 1, 10);
+        new[i] = old[i] ^ (i % 3 == 0 ? CHANGES_SOFT : UINT64_C(0x20) << (i % 3 == 1 ? 0 : 32));
+        assert_true(soft());
+        new[i] ^= UINT64_C(1) << 63;
+        new[(i + 1) % WORDS] = ~old[(i + 1) % WORDS];
+        (void)soft();
+    }
+}
+
 static void registers_wide_and_narrow_agree(void **state)
 {
     (void)state;
@@ -189,6 +223,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(registers_wide_and_narrow_agree),
+        cmocka_unit_test(accessed_bits_alone_are_seen),
         cmocka_unit_test(parts_may_come_in_any_order),
         cmocka_unit_test(equal_words_add_nothing_whatever_they_are),
         cmocka_unit_test(any_two_bits_show),

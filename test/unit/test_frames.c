@@ -108,6 +108,13 @@ static uint64_t *word(uint32_t frame, uint32_t index)
     return (uint64_t *)(void *)memory[frame] + index;
 }
 
+static uint64_t change(const struct frame_pool *pool, uint32_t base, uint32_t copy, uint64_t seed)
+{
+    bool soft;
+
+    return frame_change_digest(pool, base, copy, seed, FRAME_SIMD_GUEST, &soft);
+}
+
 static void change_digest_is_zero_only_where_nothing_changed(void **state)
 {
     struct frame_pool pool;
@@ -117,14 +124,14 @@ static void change_digest_is_zero_only_where_nothing_changed(void **state)
     frames_init(&pool, memory[0], stack, COUNT, 0);
     for (uint32_t i = 0; i < PAGE_SIZE / 8; i++)
         *word(1, i) = *word(2, i) = *word(3, i) = i * UINT64_C(0x123456789abcdef);
-    assert_int_equal(frame_change_digest(&pool, 1, 2, 5, FRAME_SIMD_GUEST), 0);
+    assert_int_equal(change(&pool, 1, 2, 5), 0);
     for (uint32_t i = 0; i < PAGE_SIZE / 8; i++) {
         *word(2, i) ^= 1;
-        uint64_t d = frame_change_digest(&pool, 1, 2, 5, FRAME_SIMD_GUEST);
+        uint64_t d = change(&pool, 1, 2, 5);
         assert_int_not_equal(d, 0);
         assert_int_not_equal(d, last); /* the same bit of the next word is another change */
-        assert_int_equal(frame_change_digest(&pool, 3, 2, 5, FRAME_SIMD_GUEST), d);
-        assert_int_not_equal(frame_change_digest(&pool, 1, 2, 6, FRAME_SIMD_GUEST), d);
+        assert_int_equal(change(&pool, 3, 2, 5), d);
+        assert_int_not_equal(change(&pool, 1, 2, 6), d);
         *word(2, i) ^= 1;
         last = d;
     }
@@ -142,10 +149,10 @@ static void change_digest_sees_each_of_many_changes(void **state)
         memset(memory[2], 0, PAGE_SIZE);
         for (uint32_t i = 3; i < PAGE_SIZE / 8; i += step)
             *word(2, i) = i;
-        uint64_t d = frame_change_digest(&pool, 1, 2, 0, FRAME_SIMD_GUEST);
+        uint64_t d = change(&pool, 1, 2, 0);
         for (uint32_t i = 0; i < PAGE_SIZE / 8; i++) {
             *word(2, i) ^= UINT64_C(1) << 63;
-            assert_int_not_equal(frame_change_digest(&pool, 1, 2, 0, FRAME_SIMD_GUEST), d);
+            assert_int_not_equal(change(&pool, 1, 2, 0), d);
             *word(2, i) ^= UINT64_C(1) << 63;
         }
     }
@@ -156,8 +163,7 @@ static uint64_t counted_in_step(const struct frame_pool *pool, uint64_t from, ui
 {
     *word(2, 2) = from + times;
     *word(4, 2) = from + 1 + times;
-    return frame_change_digest(pool, 1, 2, ~UINT64_C(0x11c), FRAME_SIMD_GUEST) +
-           frame_change_digest(pool, 3, 4, ~UINT64_C(0x11e), FRAME_SIMD_GUEST);
+    return change(pool, 1, 2, ~UINT64_C(0x11c)) + change(pool, 3, 4, ~UINT64_C(0x11e));
 }
 
 /* A chunk's digest adds up those of its pages: changes that go together must not cancel each other. */
