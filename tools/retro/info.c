@@ -99,7 +99,8 @@ static void print_header(const struct rec_header *h)
         printf("host traits    %016" PRIx64 "\n", h->host_traits);
     printf("counts         %s\n",
            log_branch_event_name(h->branch_event) ? log_branch_event_name(h->branch_event) : "unknown event");
-    printf("chunks         end at %" PRIu32 " PAUSEs; seed %" PRIu64 "\n", h->pause_limit, h->seed);
+    printf("chunks         end at %" PRIu32 " PAUSE%s; seed %" PRIu64 "\n", h->pause_limit,
+           h->pause_limit == 1 ? "" : "s", h->seed);
     printf("guest time     stride %" PRIu32 ", quantum %" PRIu32 ", %" PRIu64 " Hz\n", h->time_stride,
            h->time_quantum, h->tsc_hz);
     printf("made by        %s\n", h->build_id);
