@@ -427,7 +427,7 @@ static void run_tasks(struct machine *m)
     if (m->config->threads)
         fake_run_threads(tasks, count + 1);
     else
-        fake_run_switched(tasks, count + 1, m->config->seed);
+        fake_run_switched(tasks, count + 1, m->config->seed, &m->vm->order.lock);
 }
 
 static void fill_result(struct machine *m)

@@ -34,6 +34,7 @@ static struct {
     const void *home_stack;
     size_t home_bytes;
     uint64_t random, switches;
+    const struct spinlock *lock;
 } schedule;
 
 static void switch_to(uint32_t next)
@@ -55,7 +56,7 @@ static void yield_switched(void)
         fprintf(stderr, "the tasks do not come to an end\n");
         abort();
     }
-    if (next != schedule.current && !schedule.fiber[next].done)
+    if (next != schedule.current && !schedule.fiber[next].done && schedule.lock->next == schedule.lock->owner)
         switch_to(next);
 }
 
@@ -107,7 +108,7 @@ static void prepare(struct fiber *fiber, struct fake_task *task)
     *fiber = (struct fiber){.stack = fiber->stack, .task = task, .sp = top};
 }
 
-void fake_run_switched(struct fake_task *tasks, uint32_t count, uint64_t seed)
+void fake_run_switched(struct fake_task *tasks, uint32_t count, uint64_t seed, const struct spinlock *lock)
 {
     HV_CHECK(count && count <= FAKE_TASKS_MAX);
     for (uint32_t i = 0; i < count; i++)
@@ -115,6 +116,7 @@ void fake_run_switched(struct fake_task *tasks, uint32_t count, uint64_t seed)
     schedule.count = schedule.left = count;
     schedule.current = 0;
     schedule.random = seed;
+    schedule.lock = lock;
     schedule.switches = 0;
     schedule.home_stack = NULL;
     fakecpu_yield = yield_switched;

@@ -5,6 +5,7 @@
 #ifndef RV_TEST_FAKE_SCHEDULE_H
 #define RV_TEST_FAKE_SCHEDULE_H
 
+#include "hv/base/spinlock.h"
 #include "test/fake/processor.h"
 
 #define FAKE_TASKS_MAX 10u
@@ -15,8 +16,11 @@ struct fake_task {
     struct fakecpu *cpu; /* may be NULL */
 };
 
-/* Until all have returned. Stops the test when that does not happen. */
-void fake_run_switched(struct fake_task *tasks, uint32_t count, uint64_t seed);
+/*
+ * Until all have returned. Stops the test when that does not happen. While `lock` is taken nobody else gets
+ * on: in one thread its holder would be waited for without end.
+ */
+void fake_run_switched(struct fake_task *tasks, uint32_t count, uint64_t seed, const struct spinlock *lock);
 void fake_run_threads(struct fake_task *tasks, uint32_t count);
 
 #endif
