@@ -404,11 +404,13 @@ static bool after_squash(struct vcpu *vcpu)
 static bool end_elsewhere(struct vcpu *vcpu, enum chunk_stop stop, uint64_t spent)
 {
     struct vm *vm = vcpu->vm;
-    uint64_t length = MIN(vcpu->length, spent);
+    uint64_t meant = vcpu->length;
 
     if (++vcpu->uncut < UNCUT_BOUND) {
         bool goes_on = after_squash(vcpu);
-        vcpu->length = MAX(stop == CHUNK_UNCLEAR ? spent * 2 : length / 2, 1u);
+        /* A longer one: than was meant, as a timer that is due soon may have cut it short. */
+        vcpu->length = stop == CHUNK_UNCLEAR ? MIN(MAX(meant, spent) * 2, (uint64_t)UINT32_MAX)
+                                             : MAX(MIN(meant, spent) / 2, 1u);
         vcpu->hurry = stop == CHUNK_UNCLEAR ? 0 : HURRIED_CHUNKS;
         return goes_on;
     }
