@@ -29,13 +29,13 @@ struct wide_sums {
 WIDE static inline bool add_group(struct wide_sums *sums, const __m256i *old, const __m256i *new,
                                   const __m256i *keys)
 {
-    const __m256i hard = _mm256_set1_epi64x((long long)~CHANGES_SOFT);
+    const __m256i soft = _mm256_set1_epi64x((long long)CHANGES_SOFT);
     __m256i equal = _mm256_set1_epi32(-1);
 
     for (uint32_t i = 0; i < GROUP; i++) {
         __m256i differs = _mm256_xor_si256(new[i], old[i]);
         __m256i same = _mm256_cmpeq_epi64(differs, _mm256_setzero_si256());
-        __m256i hard_same = _mm256_cmpeq_epi64(_mm256_and_si256(differs, hard), _mm256_setzero_si256());
+        __m256i hard_same = _mm256_cmpeq_epi64(_mm256_andnot_si256(soft, differs), _mm256_setzero_si256());
         __m256i y = _mm256_andnot_si256(same, _mm256_xor_si256(new[i], keys[i]));
         equal = _mm256_and_si256(equal, same);
         sums->soft = _mm256_or_si256(sums->soft, _mm256_andnot_si256(same, hard_same));
