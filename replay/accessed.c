@@ -1,16 +1,18 @@
 #include "replay/accessed.h"
 
+#include "hv/base/changes.h"
 #include "replay/log_bytes.h"
 
 #define PRESENT   UINT32_C(0x01)
 #define LARGE     UINT32_C(0x80)
 #define A_BIT     UINT64_C(0x20)
 #define A_HIGH    (A_BIT << 32) /* of the second 4-byte entry in a word */
-#define A_BITS    (A_BIT | A_HIGH)
+#define A_BITS    CHANGES_SOFT
 #define ADDRESS   UINT32_C(0xfffff000)
 #define PAGE_RUNS (PAGE_SIZE / 4u / 2u) /* in a page at most */
 /* Of a page: number, count of runs, and each run's two numbers. */
 #define PAGE_BYTES_MAX (2u * LOG_VARINT_MAX + REC_ACCESSED_MAX + 4u)
+_Static_assert(A_BITS == (A_BIT | A_HIGH), "what the digest's pass looks for");
 
 /* Of one half of a word. Small numbers are no entries, but for one of a large page at 0. */
 static bool is_entry(uint32_t half)
