@@ -1,63 +1,15 @@
 #include "boot/acpi.h"
 
+#include "hv/base/acpi_tables.h"
+
 #include <string.h>
 
-/* ACPI 6.4, 5.2.5.3. */
-struct acpi_rsdp {
-    char signature[8];
-    uint8_t checksum; /* of the first 20 bytes */
-    char oem_id[6];
-    uint8_t revision; /* 2 and more: the fields below exist */
-    uint32_t rsdt_address;
-    uint32_t length;
-    uint64_t xsdt_address;
-    uint8_t extended_checksum;
-    uint8_t reserved[3];
-} __attribute__((packed));
-_Static_assert(sizeof(struct acpi_rsdp) == 36, "ACPI 5.2.5.3");
-
-#define RSDP_V1_SIZE 20u
-
-/* ACPI 6.4, 5.2.6. */
-struct acpi_header {
-    char signature[4];
-    uint32_t length; /* with this header */
-    uint8_t revision;
-    uint8_t checksum;
-    char oem_id[6];
-    char oem_table_id[8];
-    uint32_t oem_revision;
-    uint32_t creator_id;
-    uint32_t creator_revision;
-} __attribute__((packed));
-_Static_assert(sizeof(struct acpi_header) == 36, "ACPI 5.2.6");
-
-/* ACPI 6.4, 5.2.12: what follows the header of a MADT, then its entries. */
-struct acpi_madt {
-    struct acpi_header header;
-    uint32_t lapic_address;
-    uint32_t flags;
-} __attribute__((packed));
-_Static_assert(sizeof(struct acpi_madt) == 44, "ACPI 5.2.12");
-
 enum madt_type {
-    MADT_LOCAL_APIC = 0,
     MADT_LOCAL_APIC_ADDRESS = 5,
     MADT_LOCAL_X2APIC = 9,
 };
 
-#define MADT_ENABLED   1u
 #define TABLE_MAX_SIZE (1u << 20) /* far beyond any real one; keeps a wrong length from reading for ever */
-
-/* ACPI 6.4, 5.2.12.2. */
-struct madt_local_apic {
-    uint8_t type;
-    uint8_t length;
-    uint8_t processor_uid;
-    uint8_t apic_id;
-    uint32_t flags;
-} __attribute__((packed));
-_Static_assert(sizeof(struct madt_local_apic) == 8, "ACPI 5.2.12.2");
 
 /* ACPI 6.4, 5.2.12.8. */
 struct madt_lapic_address {
@@ -79,17 +31,6 @@ struct madt_local_x2apic {
 } __attribute__((packed));
 _Static_assert(sizeof(struct madt_local_x2apic) == 16, "ACPI 5.2.12.12");
 
-/* All bytes of a table add up to zero. */
-static bool checksum_good(const uint8_t *bytes, size_t size)
-{
-    uint8_t sum = 0;
-
-    for (size_t i = 0; i < size; i++) {
-        sum = (uint8_t)(sum + bytes[i]);
-    }
-    return sum == 0;
-}
-
 /* Reads and checks the table at an address; its bytes are readable up to its length. */
 static enum acpi_error read_table(const struct acpi_memory *memory, uint64_t address, const char *signature,
                                   size_t least, const uint8_t **table, uint32_t *length)
@@ -109,7 +50,7 @@ static enum acpi_error read_table(const struct acpi_memory *memory, uint64_t add
     if (!bytes) {
         return ACPI_UNREADABLE;
     }
-    if (!checksum_good(bytes, header.length)) {
+    if (acpi_checksum(bytes, header.length) != 0) {
         return ACPI_BAD_TABLE;
     }
     *table = bytes;
@@ -152,7 +93,7 @@ static enum acpi_error find_madt(const struct acpi_memory *memory, uint64_t root
 /* Firmware may list a processor both as xAPIC and as x2APIC. */
 static void add_cpu(struct acpi_cpus *out, uint32_t apic_id, uint32_t flags)
 {
-    if (!(flags & MADT_ENABLED)) {
+    if (!(flags & ACPI_LAPIC_ENABLED)) {
         return;
     }
     for (uint32_t i = 0; i < out->count; i++) {
@@ -170,12 +111,12 @@ static void add_cpu(struct acpi_cpus *out, uint32_t apic_id, uint32_t flags)
 /* One entry, of `size` bytes that are all readable; shorter than its type asks for is an error. */
 static enum acpi_error parse_madt_entry(const uint8_t *entry, uint8_t size, struct acpi_cpus *out)
 {
-    struct madt_local_apic local;
+    struct acpi_madt_lapic local;
     struct madt_local_x2apic x2;
     struct madt_lapic_address address;
 
     switch (entry[0]) {
-    case MADT_LOCAL_APIC:
+    case ACPI_MADT_LAPIC:
         if (size < sizeof(local)) {
             return ACPI_BAD_TABLE;
         }
@@ -233,7 +174,7 @@ static enum acpi_error find_root(const uint8_t *bytes, size_t size, uint64_t *ro
 {
     struct acpi_rsdp rsdp = {0};
 
-    if (size < RSDP_V1_SIZE || !checksum_good(bytes, RSDP_V1_SIZE)) {
+    if (size < ACPI_RSDP_V1_BYTES || acpi_checksum(bytes, ACPI_RSDP_V1_BYTES) != 0) {
         return ACPI_BAD_RSDP;
     }
     memcpy(&rsdp, bytes, MIN(size, sizeof(rsdp)));
@@ -241,7 +182,7 @@ static enum acpi_error find_root(const uint8_t *bytes, size_t size, uint64_t *ro
         return ACPI_BAD_RSDP;
     }
     *extended = size >= sizeof(rsdp) && rsdp.revision >= 2 && rsdp.xsdt_address != 0 &&
-                checksum_good(bytes, sizeof(rsdp));
+                acpi_checksum(bytes, sizeof(rsdp)) == 0;
     *root = *extended ? rsdp.xsdt_address : rsdp.rsdt_address;
     return *root ? ACPI_OK : ACPI_BAD_RSDP;
 }

@@ -8,7 +8,6 @@
 
 #define CREATOR_ID    0x52544552u /* "RETR" */
 #define TABLE_ALIGN   64u
-#define RSDP_V1_BYTES 20u
 #define RSDP_REVISION 2u
 #define XSDT_REVISION 1u
 #define MADT_REVISION 5u
@@ -18,12 +17,10 @@
 #define FACS_VERSION  2u
 
 /* Types of MADT entries, and flags. */
-#define MADT_LAPIC       0u
 #define MADT_IOAPIC      1u
 #define MADT_OVERRIDE    2u
 #define MADT_NMI         4u
 #define MADT_PCAT_COMPAT 1u /* there is an 8259 pair, too */
-#define LAPIC_ENABLED    1u
 #define ALL_PROCESSORS   0xffu
 
 /* FADT: fixed hardware (ACPI 4.8) and flags (5.2.9). The bit of a button says that there is none. */
@@ -45,35 +42,8 @@
 #define FADT_FIX_RTC        0x40u /* its wake-up status is not in PM1 */
 #define FADT_RESET_REG      0x400u
 
-struct rsdp {
-    char signature[8];
-    uint8_t checksum; /* of the first RSDP_V1_BYTES */
-    char oem_id[6];
-    uint8_t revision;
-    uint32_t rsdt; /* 0: none, the XSDT is used */
-    uint32_t bytes;
-    uint64_t xsdt;
-    uint8_t extended_checksum; /* of the whole structure */
-    uint8_t reserved[3];
-} __attribute__((packed));
-_Static_assert(sizeof(struct rsdp) == 36, "RSDP, ACPI 5.2.5.3");
-_Static_assert(offsetof(struct rsdp, xsdt) == 24, "RSDP, ACPI 5.2.5.3");
-
-struct table_header {
-    char signature[4];
-    uint32_t bytes;
-    uint8_t revision;
-    uint8_t checksum; /* of the whole table */
-    char oem_id[6];
-    char oem_table_id[8];
-    uint32_t oem_revision;
-    uint32_t creator_id;
-    uint32_t creator_revision;
-} __attribute__((packed));
-_Static_assert(sizeof(struct table_header) == 36, "table header, ACPI 5.2.6");
-
 struct xsdt {
-    struct table_header header;
+    struct acpi_header header;
     uint64_t table[2];
 } __attribute__((packed));
 _Static_assert(sizeof(struct xsdt) == 52, "XSDT, ACPI 5.2.8");
@@ -89,7 +59,7 @@ struct address {
 _Static_assert(sizeof(struct address) == 12, "GAS, ACPI 5.2.3.2");
 
 struct fadt {
-    struct table_header header;
+    struct acpi_header header;
     uint32_t facs;
     uint32_t dsdt;
     uint8_t reserved0;
@@ -133,15 +103,6 @@ struct facs {
 };
 _Static_assert(sizeof(struct facs) == 64, "FACS, ACPI 5.2.10");
 
-struct madt_lapic {
-    uint8_t type;
-    uint8_t bytes;
-    uint8_t processor_uid;
-    uint8_t apic_id;
-    uint32_t flags;
-} __attribute__((packed));
-_Static_assert(sizeof(struct madt_lapic) == 8, "local APIC entry, ACPI 5.2.12.2");
-
 struct madt_ioapic {
     uint8_t type;
     uint8_t bytes;
@@ -171,22 +132,15 @@ struct madt_nmi {
 } __attribute__((packed));
 _Static_assert(sizeof(struct madt_nmi) == 6, "local APIC NMI, ACPI 5.2.12.7");
 
-struct madt {
-    struct table_header header;
-    uint32_t apic_base;
-    uint32_t flags;
-} __attribute__((packed));
-_Static_assert(sizeof(struct madt) == 44, "MADT, ACPI 5.2.12");
-
 #define MADT_MAX                                                                                             \
-    (sizeof(struct madt) + MAX_VCPUS * sizeof(struct madt_lapic) + sizeof(struct madt_ioapic) +              \
+    (sizeof(struct acpi_madt) + MAX_VCPUS * sizeof(struct acpi_madt_lapic) + sizeof(struct madt_ioapic) +    \
      TABLES_ISA_IRQS * sizeof(struct madt_override) + sizeof(struct madt_nmi))
 
 /* Places in the reserved area, the FACS' in the page at LOADER_RSDP_COPY: no system uses that for anything
  * else. */
 enum {
     RSDP_AT = 0,
-    XSDT_AT = ALIGN_UP(sizeof(struct rsdp), TABLE_ALIGN),
+    XSDT_AT = ALIGN_UP(sizeof(struct acpi_rsdp), TABLE_ALIGN),
     MADT_AT = XSDT_AT + ALIGN_UP(sizeof(struct xsdt), TABLE_ALIGN),
     FADT_AT = MADT_AT + ALIGN_UP(MADT_MAX, TABLE_ALIGN),
     DSDT_AT = FADT_AT + ALIGN_UP(sizeof(struct fadt), TABLE_ALIGN),
@@ -194,15 +148,15 @@ enum {
     FACS_AT = TABLE_ALIGN,
 };
 _Static_assert((unsigned)TABLES_END <= PAGE_SIZE, "mb2_info_build starts on the second page");
-_Static_assert(sizeof(struct rsdp) <= FACS_AT && FACS_AT + sizeof(struct facs) <= LOADER_MP_OFFSET,
+_Static_assert(sizeof(struct acpi_rsdp) <= FACS_AT && FACS_AT + sizeof(struct facs) <= LOADER_MP_OFFSET,
                "page at LOADER_RSDP_COPY");
 
-static void fill_header(struct table_header *h, const char *signature, uint8_t revision, uint32_t bytes)
+static void fill_header(struct acpi_header *h, const char *signature, uint8_t revision, uint32_t bytes)
 {
     memcpy(h->signature, signature, sizeof(h->signature));
     memcpy(h->oem_id, TABLES_OEM, sizeof(h->oem_id));
     memcpy(h->oem_table_id, TABLES_PRODUCT, sizeof(h->oem_table_id));
-    h->bytes = bytes;
+    h->length = bytes;
     h->revision = revision;
     h->oem_revision = 1;
     h->creator_id = CREATOR_ID;
@@ -237,7 +191,7 @@ static uint32_t append_overrides(uint8_t *table, uint32_t at)
 
 static void build_madt(uint8_t *table, uint32_t vcpus)
 {
-    struct madt madt = {.apic_base = TABLES_LAPIC, .flags = MADT_PCAT_COMPAT};
+    struct acpi_madt madt = {.lapic_address = TABLES_LAPIC, .flags = MADT_PCAT_COMPAT};
     struct madt_ioapic ioapic = {.type = MADT_IOAPIC,
                                  .bytes = sizeof(ioapic),
                                  .id = (uint8_t)vplat_ioapic_id(vcpus),
@@ -247,11 +201,11 @@ static void build_madt(uint8_t *table, uint32_t vcpus)
     uint32_t at = sizeof(madt);
 
     for (uint32_t i = 0; i < vcpus; i++) {
-        struct madt_lapic lapic = {.type = MADT_LAPIC,
-                                   .bytes = sizeof(lapic),
-                                   .processor_uid = (uint8_t)i,
-                                   .apic_id = (uint8_t)i,
-                                   .flags = LAPIC_ENABLED};
+        struct acpi_madt_lapic lapic = {.type = ACPI_MADT_LAPIC,
+                                        .length = sizeof(lapic),
+                                        .processor_uid = (uint8_t)i,
+                                        .apic_id = (uint8_t)i,
+                                        .flags = ACPI_LAPIC_ENABLED};
 
         at = append(table, at, &lapic, sizeof(lapic));
     }
@@ -260,7 +214,7 @@ static void build_madt(uint8_t *table, uint32_t vcpus)
     at = append(table, at, &nmi, sizeof(nmi));
     fill_header(&madt.header, "APIC", MADT_REVISION, at);
     memcpy(table, &madt, sizeof(madt));
-    table[offsetof(struct table_header, checksum)] = tables_checksum(table, at);
+    table[offsetof(struct acpi_header, checksum)] = acpi_checksum(table, at);
 }
 
 static struct address io_register(uint16_t port, uint32_t bytes)
@@ -298,19 +252,19 @@ static void build_fadt(uint8_t *at, uint64_t dsdt, uint64_t facs)
                         .x_pm_timer = io_register(VPLAT_PM_TIMER, PM_TIMER_BYTES)};
 
     fill_header(&fadt.header, "FACP", FADT_REVISION, sizeof(fadt));
-    fadt.header.checksum = tables_checksum(&fadt, sizeof(fadt));
+    fadt.header.checksum = acpi_checksum(&fadt, sizeof(fadt));
     memcpy(at, &fadt, sizeof(fadt));
 }
 
 static void build_dsdt(uint8_t *at, uint32_t max)
 {
-    struct table_header header = {0};
+    struct acpi_header header = {0};
     uint32_t bytes = (uint32_t)sizeof(header);
 
     bytes += dsdt_build(at + bytes, max - bytes);
     fill_header(&header, "DSDT", DSDT_REVISION, bytes);
     memcpy(at, &header, sizeof(header));
-    at[offsetof(struct table_header, checksum)] = tables_checksum(at, bytes);
+    at[offsetof(struct acpi_header, checksum)] = acpi_checksum(at, bytes);
 }
 
 static void build_facs(uint8_t *at)
@@ -326,18 +280,18 @@ static void build_xsdt(uint8_t *at, uint64_t fadt_gpa, uint64_t madt_gpa)
     struct xsdt xsdt = {.table = {fadt_gpa, madt_gpa}};
 
     fill_header(&xsdt.header, "XSDT", XSDT_REVISION, sizeof(xsdt));
-    xsdt.header.checksum = tables_checksum(&xsdt, sizeof(xsdt));
+    xsdt.header.checksum = acpi_checksum(&xsdt, sizeof(xsdt));
     memcpy(at, &xsdt, sizeof(xsdt));
 }
 
 static void build_rsdp(uint8_t *at, uint64_t xsdt_gpa)
 {
-    struct rsdp rsdp = {.revision = RSDP_REVISION, .bytes = sizeof(rsdp), .xsdt = xsdt_gpa};
+    struct acpi_rsdp rsdp = {.revision = RSDP_REVISION, .length = sizeof(rsdp), .xsdt_address = xsdt_gpa};
 
     memcpy(rsdp.signature, "RSD PTR ", sizeof(rsdp.signature));
     memcpy(rsdp.oem_id, TABLES_OEM, sizeof(rsdp.oem_id));
-    rsdp.checksum = tables_checksum(&rsdp, RSDP_V1_BYTES);
-    rsdp.extended_checksum = tables_checksum(&rsdp, sizeof(rsdp));
+    rsdp.checksum = acpi_checksum(&rsdp, ACPI_RSDP_V1_BYTES);
+    rsdp.extended_checksum = acpi_checksum(&rsdp, sizeof(rsdp));
     memcpy(at, &rsdp, sizeof(rsdp));
 }
 

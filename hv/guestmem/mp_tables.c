@@ -189,7 +189,7 @@ static void build_table(uint8_t *table, uint32_t vcpus)
     head.bytes = w.at;
     head.entries = w.entries;
     memcpy(table, &head, sizeof(head));
-    table[offsetof(struct mp_head, checksum)] = tables_checksum(table, w.at);
+    table[offsetof(struct mp_head, checksum)] = acpi_checksum(table, w.at);
 }
 
 void mp_build(uint8_t *mem, uint32_t vcpus)
@@ -201,7 +201,7 @@ void mp_build(uint8_t *mem, uint32_t vcpus)
 
     HV_CHECK(vcpus >= 1 && vcpus <= MAX_VCPUS);
     memcpy(pointer.signature, "_MP_", sizeof(pointer.signature));
-    pointer.checksum = tables_checksum(&pointer, sizeof(pointer));
+    pointer.checksum = acpi_checksum(&pointer, sizeof(pointer));
     memcpy(mem + at, &pointer, sizeof(pointer));
     build_table(mem + pointer.table, vcpus);
 }

@@ -7,6 +7,7 @@
 #define RV_HV_GUESTMEM_TABLES_H
 
 #include "drivers/vdev/platform.h"
+#include "hv/base/acpi_tables.h"
 #include "hv/base/types.h"
 #include "hv/guestmem/loader.h"
 
@@ -27,17 +28,6 @@
 static inline bool tables_irq_is_level(uint32_t irq)
 {
     return irq == VPLAT_IRQ_SCI || irq == VPLAT_IRQ_RNG || irq == VPLAT_IRQ_BLK || irq == VPLAT_IRQ_NET;
-}
-
-/* The value that makes all `bytes` at `data` add up to 0, where the field for it holds 0 now. */
-static inline uint8_t tables_checksum(const void *data, size_t bytes)
-{
-    const uint8_t *p = data;
-    uint8_t sum = 0;
-
-    for (size_t i = 0; i < bytes; i++)
-        sum = (uint8_t)(sum + p[i]);
-    return (uint8_t)-sum;
 }
 
 /* Both need valid arguments (the loader checked them) and cannot fail. */
