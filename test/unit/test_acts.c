@@ -1,60 +1,15 @@
 /* What acts beyond a vCPU: ports, the console, interprocessor interrupts, halting, the guest's end. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "hv/acts.h"
 #include "hv/cpu/trap.h"
-#include "test/fake/machine.h"
-
-static struct fake_bench *bench;
-static struct vm *vm;
-static struct vcpu *vcpu;
-static struct fake_guest guest = {.only = "work", .calls = 1, .rounds = 1, .vcpus = 3};
-
-static int begin(void **state)
-{
-    struct fake_machine_config config = fake_machine_defaults(&guest, 1);
-
-    (void)state;
-    bench = fake_bench_new(&config);
-    vm = fake_bench_vm(bench);
-    vcpu = vm->vcpus[0];
-    /* Software-enabled, as interrupts want it. */
-    for (uint32_t i = 0; i < 3; i++) {
-        vlapic_write(&vm->vcpus[i]->state->lapic, VLAPIC_SVR, 0x1ff, 0);
-        vm->dests[i] = vlapic_dest(&vm->vcpus[i]->state->lapic);
-    }
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    fake_bench_delete(bench);
-    return 0;
-}
-
-static void perform(struct vcpu_act act, uint64_t seq)
-{
-    vcpu->act = act;
-    spin_lock(&vm->order.lock);
-    act_perform(vcpu, seq);
-    spin_unlock(&vm->order.lock);
-}
+#include "test/unit/acts_rig.h"
 
 static void ports_in(void **state)
 {
     (void)state;
     vcpu->completion = (struct vcpu_completion){.length = 1, .gpr = GPR_RAX, .gpr_mask = 0xff};
-    perform((struct vcpu_act){.kind = ACT_IN, .port = 0x3fd, .size = 1}, 1);
+    perform(vcpu, (struct vcpu_act){.kind = ACT_IN, .port = 0x3fd, .size = 1}, 1);
     assert_int_equal(vcpu->state->completion.gpr_value, 0x60); /* the UART is ready to send */
     assert_int_equal(vcpu->state->completion.length, 1);
-    perform((struct vcpu_act){.kind = ACT_IN, .port = 0x1234, .size = 2}, 2);
+    perform(vcpu, (struct vcpu_act){.kind = ACT_IN, .port = 0x1234, .size = 2}, 2);
     assert_int_equal(vcpu->state->completion.gpr_value, 0xffff);
 }
 
@@ -62,7 +17,7 @@ static void console(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < 5; i++)
-        perform((struct vcpu_act){.kind = ACT_OUT, .port = 0x3f8, .size = 1, .value = 'a' + i}, i + 1);
+        perform(vcpu, (struct vcpu_act){.kind = ACT_OUT, .port = 0x3f8, .size = 1, .value = 'a' + i}, i + 1);
     assert_int_equal(vm->console.head, 5);
     assert_memory_equal(vm->console.bytes, "abcde", 5);
 }
@@ -83,7 +38,7 @@ static void console_room(void **state)
 static void exit_port(void **state)
 {
     (void)state;
-    perform((struct vcpu_act){.kind = ACT_OUT, .port = 0x501, .size = 1, .value = 9}, 1);
+    perform(vcpu, (struct vcpu_act){.kind = ACT_OUT, .port = 0x501, .size = 1, .value = 9}, 1);
     assert_int_equal(vm->outcome.decided, 1);
     assert_int_equal(vm->outcome.outcome, REC_OUTCOME_EXIT);
     assert_int_equal(vm->outcome.status, 9);
@@ -115,7 +70,7 @@ static void halting(void **state)
 {
     (void)state;
     vcpu->completion = (struct vcpu_completion){.length = 1};
-    perform((struct vcpu_act){.kind = ACT_HALT}, 1);
+    perform(vcpu, (struct vcpu_act){.kind = ACT_HALT}, 1);
     assert_int_equal(vcpu->state->activity, VCPU_HALTED);
     assert_int_equal(vcpu->state->completion.length, 1);
 }
@@ -137,7 +92,7 @@ static void fixed_to_others(void **state)
     struct rec_event events[REC_MAX_EVENTS];
 
     (void)state;
-    perform(icr(VLAPIC_ICR_TO_OTHERS | VLAPIC_ICR_ASSERT | 0x41), 17);
+    perform(vcpu, icr(VLAPIC_ICR_TO_OTHERS | VLAPIC_ICR_ASSERT | 0x41), 17);
     assert_int_equal(waiting(0, events), 0);
     for (uint32_t i = 1; i < 3; i++) {
         assert_int_equal(waiting(i, events), 1);
@@ -159,7 +114,7 @@ static void other_kinds(void **state)
 
     (void)state;
     for (uint32_t i = 0; i < ARRAY_LEN(sent); i++)
-        perform(icr(VLAPIC_ICR_TO_OTHERS | sent[i].icr), i + 1);
+        perform(vcpu, icr(VLAPIC_ICR_TO_OTHERS | sent[i].icr), i + 1);
     assert_int_equal(waiting(2, events), ARRAY_LEN(sent));
     for (uint32_t i = 0; i < ARRAY_LEN(sent); i++) {
         assert_int_equal(events[i].kind, sent[i].kind);
@@ -174,7 +129,7 @@ static void replay_sends_nothing(void **state)
 
     (void)state;
     vm->mode = VM_REPLAY;
-    perform(icr(VLAPIC_ICR_TO_OTHERS | VLAPIC_ICR_ASSERT | 0x41), 1);
+    perform(vcpu, icr(VLAPIC_ICR_TO_OTHERS | VLAPIC_ICR_ASSERT | 0x41), 1);
     vm->mode = VM_RECORD;
     assert_int_equal(waiting(1, events), 0);
     /* The register is written all the same. */
@@ -185,7 +140,7 @@ static void sleepers_are_kicked(void **state)
 {
     (void)state;
     vm->vcpus[1]->waiting = 1;
-    perform(icr(VLAPIC_ICR_TO_OTHERS | VLAPIC_ICR_ASSERT | 0x41), 1);
+    perform(vcpu, icr(VLAPIC_ICR_TO_OTHERS | VLAPIC_ICR_ASSERT | 0x41), 1);
     assert_int_equal(fakecpu_all[vm->vcpus[1]->cpu]->kick, 1);
     assert_int_equal(fakecpu_all[vm->vcpus[2]->cpu]->kick, 0);
 }
@@ -197,11 +152,11 @@ static void routing_follows(void **state)
 
     (void)state;
     /* Logical destination 4, flat. */
-    perform((struct vcpu_act){.kind = ACT_APIC_WRITE, .reg = VLAPIC_LDR, .value = 0x04000000}, 1);
+    perform(vcpu, (struct vcpu_act){.kind = ACT_APIC_WRITE, .reg = VLAPIC_LDR, .value = 0x04000000}, 1);
     assert_int_equal(vm->dests[0].ldr, 0x04000000);
     vcpu = vm->vcpus[1];
     vlapic_write(&vcpu->state->lapic, VLAPIC_ICR_HIGH, 0x04000000, 0);
-    perform(icr(VLAPIC_ICR_LOGICAL | VLAPIC_ICR_ASSERT | 0x42), 2);
+    perform(vcpu, icr(VLAPIC_ICR_LOGICAL | VLAPIC_ICR_ASSERT | 0x42), 2);
     assert_int_equal(waiting(0, events), 1);
     assert_int_equal(waiting(2, events), 0);
 }

@@ -1,55 +1,11 @@
 /* The devices between the vCPUs: the time of their acts, the way of their interrupts, the clocks' commits. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "drivers/vdev/ticks.h"
-#include "hv/acts.h"
 #include "hv/cpu/cpu.h"
 #include "hv/devices.h"
 #include "hv/input.h"
-#include "test/fake/machine.h"
+#include "test/unit/acts_rig.h"
 
 #define LINT0_EXTINT 0x700
-
-static struct fake_bench *bench;
-static struct vm *vm;
-static struct vcpu *vcpu;
-static struct fake_guest guest = {.only = "work", .calls = 1, .rounds = 1, .vcpus = 3};
-
-static int begin(void **state)
-{
-    struct fake_machine_config config = fake_machine_defaults(&guest, 1);
-
-    (void)state;
-    bench = fake_bench_new(&config);
-    vm = fake_bench_vm(bench);
-    vcpu = vm->vcpus[0];
-    for (uint32_t i = 0; i < 3; i++) {
-        vlapic_write(&vm->vcpus[i]->state->lapic, VLAPIC_SVR, 0x1ff, 0);
-        vm->dests[i] = vlapic_dest(&vm->vcpus[i]->state->lapic);
-    }
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    fake_bench_delete(bench);
-    return 0;
-}
-
-static void perform(struct vcpu *who, struct vcpu_act act, uint64_t seq)
-{
-    who->act = act;
-    spin_lock(&vm->order.lock);
-    act_perform(who, seq);
-    spin_unlock(&vm->order.lock);
-}
 
 static void out(uint16_t port, uint8_t value, uint64_t seq)
 {
