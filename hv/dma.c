@@ -3,6 +3,7 @@
 #include "hv/base/digest.h"
 #include "hv/devices.h"
 #include "hv/divergence.h"
+#include "hv/input.h"
 #include "replay/log_format.h"
 
 #include <string.h>
@@ -161,25 +162,9 @@ static void finish(struct vm *vm, uint32_t slot, uint64_t seq)
 
 /* ---- Record ---- */
 
-static bool has_room_for_record(struct vm *vm)
-{
-    return commit_ring_has_room(&vm->commits, vm->vcpu_count + 1);
-}
-
-static void put_record(struct vm *vm, uint32_t slot, uint64_t seq, uint64_t digest)
-{
-    struct commit_slot *place = commit_ring_slot(&vm->commits);
-    struct rec_input *input = &place->commit.input;
-
-    *input = (struct rec_input){.device = REC_DEVICE_VIRTIO, .length = 1, .data = {(uint8_t)slot}};
-    place->commit.kind = REC_INPUT;
-    place->digest = order_next_digest(&vm->order, seq, digest);
-    input->digest = log_digest_slice(place->digest);
-    commit_ring_put(&vm->commits);
-}
-
 static bool commit(struct vm *vm, uint32_t slot)
 {
+    const struct rec_input input = {.device = REC_DEVICE_VIRTIO, .length = 1, .data = {(uint8_t)slot}};
     struct view *view = &vm->dma->view;
     uint64_t digest = plan_digest(vm->dma, slot), seq;
     enum view_enter enter;
@@ -191,12 +176,12 @@ static bool commit(struct vm *vm, uint32_t slot)
     } while (enter == VIEW_AGAIN);
     if (enter != VIEW_ENTERED)
         return false;
-    if (vm->outcome.decided || !has_room_for_record(vm) ||
+    if (vm->outcome.decided || !input_has_room(vm) ||
         !virtio_plan_holds(&vm->dma->plan, vports_function(&vm->ports, slot))) {
         view_commit_abandon(view);
         return false;
     }
-    put_record(vm, slot, seq, digest);
+    input_put_record(vm, &input, digest);
     finish(vm, slot, seq);
     view_commit_leave(view, seq, digest);
     return true;
@@ -220,7 +205,7 @@ static void record(struct vm *vm)
     struct dma *dma = vm->dma;
     uint32_t actor = dma->view.actor, slot;
 
-    if (!order_has_room(&vm->order) || !has_room_for_record(vm))
+    if (!order_has_room(&vm->order) || !input_has_room(vm))
         return;
     slot = take_device(vm);
     if (slot == VIRTIO_SLOTS) {

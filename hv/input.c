@@ -14,29 +14,39 @@ static uint64_t input_digest(const struct rec_input *input)
     return digest_bytes(digest_word(~UINT64_C(0), input->device), input->data, input->length);
 }
 
+bool input_has_room(struct vm *vm)
+{
+    return commit_ring_has_room(&vm->commits, vm->vcpu_count + 1);
+}
+
+void input_put_record(struct vm *vm, const struct rec_input *input, uint64_t digest)
+{
+    struct commit_slot *slot = commit_ring_slot(&vm->commits);
+
+    slot->digest = order_next_digest(&vm->order, vm->order.seq + 1, digest);
+    slot->commit.kind = REC_INPUT;
+    slot->commit.input = *input;
+    slot->commit.input.digest = log_digest_slice(slot->digest);
+    commit_ring_put(&vm->commits);
+}
+
 /* Recording, under the lock: whether devices may commit now. */
 static bool may_commit(struct vm *vm)
 {
-    return !vm->outcome.decided && order_may_commit(&vm->order, ORDER_NO_VCPU) &&
-           commit_ring_has_room(&vm->commits, vm->vcpu_count + 1);
+    return !vm->outcome.decided && order_may_commit(&vm->order, ORDER_NO_VCPU) && input_has_room(vm);
 }
 
 /* Recording, under the lock: what the device has taken already is the next commit. */
 static void commit(struct vm *vm, enum rec_device device, const uint8_t *bytes, uint32_t length)
 {
-    struct commit_order *order = &vm->order;
-    struct commit_slot *slot = commit_ring_slot(&vm->commits);
-    struct rec_input *input = &slot->commit.input;
-    uint64_t seq = order->seq + 1;
+    struct rec_input input = {.device = (uint8_t)device, .length = (uint16_t)length};
+    uint64_t seq = vm->order.seq + 1, digest;
 
-    *input = (struct rec_input){.device = (uint8_t)device, .length = (uint16_t)length};
-    memcpy(input->data, bytes, length);
-    slot->commit.kind = REC_INPUT;
-    slot->digest = order_next_digest(order, seq, input_digest(input));
-    input->digest = log_digest_slice(slot->digest);
-    commit_ring_put(&vm->commits);
+    memcpy(input.data, bytes, length);
+    digest = input_digest(&input);
+    input_put_record(vm, &input, digest);
     devices_settle(vm, seq);
-    order_publish(order, seq, input_digest(input));
+    order_publish(&vm->order, seq, digest);
 }
 
 /* ---- Console ---- */

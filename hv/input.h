@@ -24,6 +24,15 @@ void input_time(struct vm *vm);
 /* Record, run, before the vCPUs start: the guest's real-time clock shows `seconds` since 1970. */
 void input_date(struct vm *vm, uint64_t seconds);
 
+/* Recording, with order.lock held: whether the ring takes the record of an input, beside those of all vCPUs.
+ */
+bool input_has_room(struct vm *vm);
+/*
+ * Recording, with order.lock held and room in the ring: `input` (its digest is filled in) is the next commit,
+ * whose own digest is `digest`. The caller publishes it.
+ */
+void input_put_record(struct vm *vm, const struct rec_input *input, uint64_t digest);
+
 /* Replay: as long as the next commit of the log is an input, makes it. Called again and again. */
 void input_replay(struct vm *vm);
 
